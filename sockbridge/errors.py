@@ -1,0 +1,133 @@
+"""Every exception of sockbridge, by whose fault it is.
+
+Knows: codes and sentences.
+Does not know: sessions, requests, frames; an exception carries strings and numbers only.
+
+.. code-block:: text
+
+    SockbridgeError
+    ├── UsageError                  the application's fault; raised at the call
+    │   ├── InvalidOption           mount() was given a value that is not allowed
+    │   ├── InvalidCloseCode        close() was given a code that may not go on the wire
+    │   └── SessionClosed           waited for a session that has ended
+    ├── RemoteError                 the client's or the network's fault; never raised at the application,
+    │   │                           but handed to its on_transport_error
+    │   ├── ProtocolError           what came in breaks the protocol
+    │   │   ├── PayloadExpected     a body without messages, or JSON of the wrong shape
+    │   │   ├── BrokenJSON          not JSON at all
+    │   │   └── MessageTooBig       more than max_message_size
+    │   ├── ConnectionLost          the connection ended without a goodbye
+    │   │   ├── PongTimeout         a websocket ping stayed unanswered for pong_timeout
+    │   │   └── WriteTimeout        the peer took nothing for write_timeout
+    │   └── SendBufferOverflow      the peer did not take its messages in time
+    └── Refused                     the server's answer to a request or receiver that it does not serve
+        ├── SessionBusy             another receiver is attached (the client is told 2010)
+        ├── TooManySessions         max_sessions are open
+        └── EndpointClosed          the server is shutting down, or was never started
+"""
+
+from __future__ import annotations
+
+
+class SockbridgeError(Exception):
+    """Base of all errors of sockbridge; never raised itself."""
+
+
+class UsageError(SockbridgeError):
+    """The application asked for something that cannot be done."""
+
+
+class InvalidOption(UsageError, ValueError):
+    """An option of ``mount`` has a value that is not allowed; the text says which are."""
+
+
+class InvalidCloseCode(UsageError, ValueError):
+    """A close code outside 1000-1003, 1007-1011 and 3000-4999, or a reason that is too long."""
+
+
+class SessionClosed(UsageError):
+    """The session has ended, so there is nothing to wait for.
+
+    Attributes:
+        code: the close code of the session.
+        reason: the close reason of the session.
+    """
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(f"the session is closed ({code} {reason})")
+        self.code = code
+        self.reason = reason
+
+
+class RemoteError(SockbridgeError):
+    """The client or the network is at fault; the application is told, not interrupted."""
+
+
+class ProtocolError(RemoteError):
+    """What came in breaks the protocol; nothing of it reached the application."""
+
+
+class PayloadExpected(ProtocolError):
+    """The body holds no messages: it is empty, or JSON that is no array of strings."""
+
+    def __init__(self) -> None:
+        super().__init__("Payload expected.")
+
+
+class BrokenJSON(ProtocolError):
+    """The body is not JSON, or not UTF-8."""
+
+    def __init__(self) -> None:
+        super().__init__("Broken JSON encoding.")
+
+
+class MessageTooBig(ProtocolError):
+    """A body or a websocket message is larger than ``max_message_size``.
+
+    Attributes:
+        limit: the limit that was passed, in bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"Message exceeds the limit of {limit} bytes.")
+        self.limit = limit
+
+
+class ConnectionLost(RemoteError):
+    """The connection that carried the session ended without a goodbye."""
+
+
+class PongTimeout(ConnectionLost):
+    """A websocket peer did not answer a ping within ``pong_timeout``."""
+
+
+class WriteTimeout(ConnectionLost):
+    """A peer took no bytes for ``write_timeout``."""
+
+
+class SendBufferOverflow(RemoteError):
+    """More than ``send_buffer_limit`` bytes wait for a peer that does not take them.
+
+    Attributes:
+        limit: the limit that was passed, in bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"more than send_buffer_limit ({limit} bytes) waited for the client")
+        self.limit = limit
+
+
+class Refused(SockbridgeError):
+    """The server does not serve this request or receiver; nothing else is touched by it."""
+
+
+class SessionBusy(Refused):
+    """The session has a receiver already; this one is to be told 2010."""
+
+
+class TooManySessions(Refused):
+    """The endpoint holds ``max_sessions`` sessions."""
+
+
+class EndpointClosed(Refused):
+    """The endpoint takes no sessions: its application shuts down, or has not started."""

@@ -1,0 +1,227 @@
+"""The inbound half of one session: its handler is called one call at a time, in order of arrival.
+
+An idle session runs ``on_message`` at once, in the task that brought the message: no queue, no task switch.
+While a call runs, what arrives waits in line, up to ``receive_buffer_limit``; the task that runs the handler
+then empties the line. The end of the session waits in the same line, so ``on_closed`` is the last call.
+
+Knows: the handler, the line, which task runs the handler; the one place that contains handlers' errors.
+Does not know: transports, HTTP, which sessions there are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from ..errors import RemoteError
+from .framing import Close, CloseCode, Message
+from .handler import SessionHandler
+from .session import Session
+
+logger = logging.getLogger("sockbridge.sockjs")
+
+Spawn = Callable[[Coroutine[Any, Any, None]], None]
+"""Runs a coroutine in a task that somebody else owns."""
+
+
+class Delivery:
+    """Calls the handler of one session.
+
+    Attributes:
+        is_told: the handler's ``on_closed`` has been called, or will never be.
+        unheard: messages from the client that were dropped because the application had closed.
+    """
+
+    __slots__ = (
+        "_end",
+        "_gate",
+        "_handler",
+        "_is_busy",
+        "_is_deaf",
+        "_limit",
+        "_line",
+        "_line_size",
+        "_on_message",
+        "_room",
+        "_runner",
+        "_session",
+        "_spawn",
+        "_was_connected",
+        "is_told",
+        "unheard",
+    )
+
+    def __init__(self, session: Session, handler: SessionHandler, limit: int, spawn: Spawn) -> None:
+        self._session = session
+        self._handler = handler
+        self._on_message = handler.on_message
+        self._limit = limit
+        self._spawn = spawn
+        self._is_busy = False
+        self._is_deaf = False  # the application has closed: what still comes in is dropped
+        self._was_connected = False
+        self._end: tuple[Close, RemoteError | None] | None = None
+        self._line: deque[Message] = deque()
+        self._line_size = 0
+        self._gate: asyncio.Lock | None = None
+        self._room: asyncio.Event | None = None
+        self._runner: asyncio.Task[Any] | None = None
+        self.is_told = False
+        self.unheard = 0
+
+    def open(self) -> Coroutine[Any, Any, None]:
+        """What calls ``on_connected``, then whatever has come in meanwhile. From now on messages wait for it.
+
+        To be awaited, or given to a task, once.
+        """
+        self._is_busy = self._was_connected = True
+        return self._open()
+
+    async def deliver(self, messages: Sequence[Message]) -> None:
+        """Call ``on_message`` for each, here and now; behind a call that runs, wait in line instead."""
+        if self._is_busy:
+            await self.accept(messages)
+            return
+        self._is_busy = True
+        self._runner = asyncio.current_task()
+        session, on_message = self._session, self._on_message
+        try:
+            for message in messages:
+                if self._is_deaf:
+                    self.unheard += 1
+                else:
+                    await on_message(session, message)
+        except (Exception, asyncio.CancelledError) as error:
+            self._fail("on_message", error)
+        finally:
+            self._is_busy = False
+        if self._line or self._end is not None:
+            await self._settle()
+
+    async def accept(self, messages: Sequence[Message]) -> None:
+        """Put ``messages`` in line and return; waits, in order of arrival, while the line is too long."""
+        if self._line_size > self._limit or (self._gate is not None and self._gate.locked()):
+            await self._wait_for_room(messages)
+        else:
+            self._enqueue(messages)
+        if not self._is_busy:
+            # Busy from now on, so that nobody overtakes before the task has started.
+            self._is_busy = True
+            self._spawn(self._settle())
+
+    def finish(self, close: Close, error: RemoteError | None, *, is_deaf: bool) -> None:
+        """The session has ended: tell the handler once what is in line has been delivered.
+
+        Args:
+            close: for ``on_closed``.
+            error: for ``on_transport_error``, which comes before it; None if there was none.
+            is_deaf: drop what is in line, because the application itself has closed.
+        """
+        self._end = (close, error)
+        if is_deaf:
+            self._is_deaf = True
+            self._drop_line()
+        if not self._is_busy:
+            self._is_busy = True
+            self._spawn(self._settle())
+
+    def is_idle(self) -> bool:
+        """True if no call runs and none waits."""
+        return not self._is_busy
+
+    def overrule(self) -> None:
+        """A call has run for too long after the end of the session: tell the end beside it."""
+        if not self.is_told and self._end is not None:
+            self._is_deaf = True
+            self._drop_line()
+            self._spawn(self._tell_end())
+
+    def cancel(self) -> None:
+        """The server stops and has no more time for the call that runs."""
+        if self._is_busy and self._runner is not None:
+            self._runner.cancel()
+
+    async def _open(self) -> None:
+        self._runner = asyncio.current_task()
+        try:
+            await self._handler.on_connected(self._session)
+        except (Exception, asyncio.CancelledError) as error:
+            self._fail("on_connected", error)
+        await self._settle()
+
+    def _enqueue(self, messages: Sequence[Message]) -> None:
+        if self._is_deaf:
+            self.unheard += len(messages)
+            return
+        self._line.extend(messages)
+        self._line_size += sum(map(len, messages))
+
+    async def _wait_for_room(self, messages: Sequence[Message]) -> None:
+        if self._gate is None or self._room is None:
+            self._gate, self._room = asyncio.Lock(), asyncio.Event()
+        async with self._gate:  # first come, first served
+            while self._line_size > self._limit:
+                self._room.clear()
+                await self._room.wait()
+            self._enqueue(messages)
+
+    async def _settle(self) -> None:
+        # Empties the line; then, if the session has ended, tells the handler.
+        self._is_busy = True
+        self._runner = asyncio.current_task()
+        try:
+            while self._line:
+                message = self._line.popleft()
+                self._line_size -= len(message)
+                if self._room is not None and self._line_size <= self._limit:
+                    self._room.set()
+                await self._on_message(self._session, message)
+        except (Exception, asyncio.CancelledError) as error:
+            self._fail("on_message", error)
+        finally:
+            self._is_busy = False
+        if self._end is not None:
+            await self._tell_end()
+
+    async def _tell_end(self) -> None:
+        if self.is_told or self._end is None:
+            return
+        self.is_told = True
+        if not self._was_connected:
+            return
+        close, error = self._end
+        self._is_busy = True
+        self._runner = asyncio.current_task()
+        try:
+            if error is not None:
+                await self._contain("on_transport_error", self._handler.on_transport_error(self._session, error))
+            await self._contain("on_closed", self._handler.on_closed(self._session, close))
+        finally:
+            self._is_busy = False
+
+    async def _contain(self, name: str, call: Coroutine[Any, Any, None]) -> None:
+        try:
+            await call
+        except (Exception, asyncio.CancelledError) as error:
+            self._report(name, error)
+
+    def _fail(self, name: str, error: BaseException) -> None:
+        self._report(name, error)
+        self._session.close(CloseCode.INTERNAL_ERROR, "Internal error")
+
+    def _report(self, name: str, error: BaseException) -> None:
+        if isinstance(error, asyncio.CancelledError):
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise error  # we are being cancelled; otherwise it is something that the handler awaited
+        logger.error("session %s: the handler failed in %s", self._session.id, name, exc_info=error)
+
+    def _drop_line(self) -> None:
+        self.unheard += len(self._line)
+        self._line.clear()
+        self._line_size = 0
+        if self._room is not None:
+            self._room.set()

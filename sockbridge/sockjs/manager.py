@@ -1,0 +1,275 @@
+"""The sessions of one endpoint: who is there, who gets what, who has stayed away.
+
+``live`` holds every session until it is forgotten: broadcast, limits and shutdown go through it. ``by_id``
+holds those that an HTTP request can find by the id in its URL; a websocket's session is not among them.
+
+Knows: all sessions, their deliveries, the clock.
+Does not know: HTTP, which transport carries a session.
+Spec: sockjs-protocol 0.3.3, "Session URLs"; docs/conformance.md, section 5.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import sys
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ..errors import ConnectionLost, EndpointClosed, RemoteError, TooManySessions
+from ..options import Options
+from .delivery import Delivery
+from .framing import FRAMED, Close, CloseCode, Framing, Message
+from .handler import HandlerFactory, HandlerSource
+from .handshake import Handshake
+from .session import Receiver, Session
+
+logger = logging.getLogger("sockbridge.sockjs")
+
+SHUTDOWN: Final = Close(CloseCode.GOING_AWAY, "Server is shutting down")
+
+
+@dataclass(slots=True)
+class Counters:
+    """What has happened at an endpoint since it started.
+
+    Attributes:
+        opened: sessions that were opened.
+        closed: sessions that ended with a goodbye of either side.
+        cut: sessions whose connection was cut, whose client stayed away, or that passed a limit.
+        undelivered: messages to clients that were lost.
+        unheard: messages from clients that came after the application had closed.
+        refused: requests refused because of ``max_sessions`` or a shutdown.
+    """
+
+    opened: int = 0
+    closed: int = 0
+    cut: int = 0
+    undelivered: int = 0
+    unheard: int = 0
+    refused: int = 0
+
+
+class SessionManager:
+    """Opens, finds, feeds and forgets the sessions of one endpoint."""
+
+    def __init__(self, handler: HandlerSource, options: Options) -> None:
+        """
+        Raises:
+            UsageError: ``handler`` is not one.
+        """
+        self.options = options
+        self.handlers = HandlerFactory(handler)
+        self.counters = Counters()
+        self._live: dict[Session, Delivery] = {}
+        self._by_id: dict[str, Session] = {}
+        self._ids: dict[Session, str] = {}
+        self._receivers: set[Receiver] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._clock: asyncio.Task[None] | None = None
+        self._is_started = False
+
+    # The endpoint's life.
+
+    async def start(self) -> None:
+        """Take sessions from now on."""
+        if self.handlers.shared is not None:
+            await self.handlers.shared.on_start()
+        self._is_started = True
+        self._clock = asyncio.create_task(self._watch(), name="sockbridge clock")
+
+    async def stop(self) -> None:
+        """Say goodbye to everybody; after ``shutdown_grace`` cut off who has not taken it. May be called twice.
+
+        Every handler has got its ``on_closed`` when this returns, unless it did not end in time.
+        """
+        if not self._is_started:
+            return
+        self._is_started = False
+        for session in list(self._live):
+            session.close(SHUTDOWN.code, SHUTDOWN.reason)
+        await self._wait(self.options.shutdown_grace)
+        for receiver in list(self._receivers):
+            receiver.cut()
+        for delivery in list(self._live.values()):
+            delivery.cancel()
+            delivery.overrule()
+        await self._wait(self.options.shutdown_grace)
+        for session in list(self._live):
+            self._forget(session)
+        if self._clock is not None:
+            self._clock.cancel()
+        await self._cancel_tasks()
+        if self.handlers.shared is not None:
+            await self.handlers.shared.on_stop()
+
+    # For the application.
+
+    @property
+    def sessions(self) -> Iterator[Session]:
+        """The open sessions, oldest first; safe to send and close while iterating."""
+        return (session for session in list(self._live) if session.is_open)
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def broadcast(self, message: Message, sessions: Iterable[Session] | None = None) -> int:
+        """Send ``message`` to ``sessions``, or to all open ones; it is encoded once for each framing.
+
+        Returns:
+            to how many it was sent.
+
+        Raises:
+            TypeError: ``bytes``, while one of the sessions is not a raw websocket; nothing was sent then.
+        """
+        receivers = list(self.sessions if sessions is None else sessions)
+        prepared = {framing: framing.prepare(message) for framing in {session.framing for session in receivers}}
+        for session in receivers:
+            session.send_prepared(prepared[session.framing])
+        return len(receivers)
+
+    # For transports.
+
+    def create(self, handshake: Handshake, framing: Framing = FRAMED, url_id: str | None = None) -> Session:
+        """A new session, to be attached at once.
+
+        Args:
+            url_id: the id by which later HTTP requests find it; None for a websocket.
+
+        Raises:
+            TooManySessions: there are ``max_sessions``.
+            EndpointClosed: the server is stopping, or has not been started.
+        """
+        if not self._is_started:
+            self.counters.refused += 1
+            raise EndpointClosed("the endpoint is not running: the application is shutting down or has not started")
+        if len(self._live) >= self.options.max_sessions:
+            self.counters.refused += 1
+            raise TooManySessions(f"max_sessions ({self.options.max_sessions}) are open")
+        session = Session(secrets.token_hex(8), handshake, self.options, framing, self._on_ending)
+        limit = self.options.receive_buffer_limit
+        self._live[session] = Delivery(session, self.handlers.make(), limit, self._spawn)
+        if url_id is not None:
+            self._by_id[url_id] = session
+            self._ids[session] = url_id
+        return session
+
+    def find(self, url_id: str) -> Session | None:
+        """The session that an HTTP request means; None if it is unknown here."""
+        return self._by_id.get(url_id)
+
+    def attach(self, session: Session, receiver: Receiver) -> bool:
+        """``receiver`` carries ``session`` from now on, until ``release``; see ``Session.attach``.
+
+        Returns:
+            True if this opened the session: write its first frame, then call ``open`` or ``open_soon``.
+
+        Raises:
+            SessionBusy: answer 2010; ``release`` is not needed.
+        """
+        is_new = session.attach(receiver)
+        self._receivers.add(receiver)
+        if is_new:
+            self.counters.opened += 1
+        return is_new
+
+    def open(self, session: Session) -> Coroutine[Any, Any, None]:
+        """What tells the application that ``session`` is there; to be awaited."""
+        return self._live[session].open()
+
+    def open_soon(self, session: Session) -> None:
+        """The same in a task, for a transport whose request ends before the session does."""
+        self._spawn(self._live[session].open())
+
+    def release(self, session: Session, receiver: Receiver, error: ConnectionLost | None = None) -> None:
+        """``receiver`` ends: as it should, or with ``error`` because it was cut off."""
+        self._receivers.discard(receiver)
+        if error is None:
+            session.detach(receiver)
+        else:
+            session.abort(receiver, error)
+        if self._is_over(session):
+            self._forget(session)
+
+    def deliver(self, session: Session, messages: Sequence[Message]) -> Coroutine[Any, Any, None]:
+        """What runs the handler for ``messages``, or puts them in line behind a call that runs; to be awaited."""
+        return self._live[session].deliver(messages)
+
+    async def accept(self, session: Session, messages: Sequence[Message]) -> None:
+        """Hand in what a request brought, without waiting for the handler unless too much waits already."""
+        delivery = self._live.get(session)
+        if delivery is None or not session.is_open:
+            self.counters.unheard += len(messages)
+        elif messages:
+            await delivery.accept(messages)
+
+    def leave(self, session: Session, close: Close, error: RemoteError | None = None) -> None:
+        """The client has ended ``session``, or broke the protocol; for a websocket, whose session ends with it."""
+        session.interrupt(close, error)
+
+    # The clock.
+
+    def look(self, now: float) -> None:
+        """See to heartbeats, silent peers and clients that stayed away; the clock calls it every tick."""
+        for session in list(self._live):
+            if session.look(now) or self._is_over(session):
+                self._forget(session)
+
+    async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self.options.tick)
+            self.look(loop.time())
+
+    # Private.
+
+    def _on_ending(self, session: Session, close: Close, error: RemoteError | None, *, is_ours: bool) -> None:
+        if close.clean:
+            self.counters.closed += 1
+        else:
+            self.counters.cut += 1
+        logger.debug("session %s: closed with %d %s", session.id, close.code, close.reason)
+        self._live[session].finish(close, error, is_deaf=is_ours)
+
+    def _is_over(self, session: Session) -> bool:
+        # Nobody asks again for the close frame of a websocket, so its session need not wait for that.
+        if session.is_open or session.receiver is not None or session in self._ids:
+            return False
+        delivery = self._live.get(session)
+        return delivery is not None and delivery.is_told
+
+    def _forget(self, session: Session) -> None:
+        session.forget()
+        delivery = self._live.pop(session)
+        delivery.overrule()
+        url_id = self._ids.pop(session, None)
+        if url_id is not None:
+            del self._by_id[url_id]
+        self.counters.unheard += delivery.unheard
+        if session.undelivered:
+            self.counters.undelivered += session.undelivered
+            logger.info("session %s: %d messages were not delivered", session.id, session.undelivered)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        if sys.version_info >= (3, 12):
+            task = asyncio.Task(coroutine, loop=asyncio.get_running_loop(), eager_start=True)
+        else:
+            task = asyncio.create_task(coroutine)
+        if not task.done():
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _wait(self, seconds: float) -> None:
+        # Until everybody has gone, at most for so long.
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while (self._receivers or self._tasks) and loop.time() < end:
+            await asyncio.sleep(min(0.01, seconds))
+
+    async def _cancel_tasks(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

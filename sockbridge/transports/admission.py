@@ -1,0 +1,202 @@
+"""Who may come in: origin, principal, owner of a session.
+
+Order: a preflight is answered without authenticating; then the origin (403), then, where a session is
+opened, ``authenticate`` (401), then the session and its owner (404).
+
+Knows: the options that concern it, the request.
+Does not know: what the transports do once inside.
+Spec: RFC 6454 (origins), RFC 7239 (``Forwarded``); docs/security.md.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from ..options import Options
+from ..sockjs.handshake import Handshake
+from ..sockjs.session import Session
+from .headers import TEXT, add_cors
+
+logger = logging.getLogger("sockbridge.transports")
+
+DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
+
+
+@dataclass(slots=True)
+class Client:
+    """Who is asking, as far as ``authenticate`` and the request tell.
+
+    Attributes:
+        principal: what ``authenticate`` returned; None where it is not used.
+        credentials: the headers that would be authenticated again if they changed.
+    """
+
+    principal: object | None
+    credentials: tuple[str | None, str | None]
+
+
+class Admission:
+    """The door of one endpoint."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._allows = _origin_check(options.allowed_origins)
+        self._owners: WeakKeyDictionary[Session, Client] = WeakKeyDictionary()
+
+    @property
+    def is_open_to_all(self) -> bool:
+        """True if pages of every origin may connect."""
+        return self._options.allowed_origins == "*"
+
+    @property
+    def frame_ancestors(self) -> str | None:
+        """Who may embed our pages, for a Content-Security-Policy; None if everybody may."""
+        if self.is_open_to_all:
+            return None
+        origins = [origin for origin in self._options.allowed_origins or () if origin != "null"]
+        return " ".join(["frame-ancestors 'self'", *origins])
+
+    # The origin.
+
+    def refusal(self, request: web.Request) -> web.Response | None:
+        """403 if the request comes from a page that may not; None if it may go on.
+
+        A request without an Origin header comes from no other origin's script: browsers send it with every
+        cross-origin request but plain embedding, which ``Sec-Fetch-Site`` tells.
+        """
+        if self.is_open_to_all:
+            return None
+        origin = request.headers.get("Origin")
+        if origin is None:
+            if request.headers.get("Sec-Fetch-Site") not in ("cross-site", "same-site"):
+                return None
+            origin = "another site"
+        elif origin.lower() == self._own_origin(request) or self._allows(origin.lower()):
+            return None
+        logger.warning(
+            "refused a request from %.100r: this endpoint serves %s and what allowed_origins names; "
+            "behind a proxy that ends TLS or changes the Host header pass forwarded=True",
+            origin,
+            self._own_origin(request),
+        )
+        return web.Response(status=403, text="Origin not allowed.\n", headers={"Content-Type": TEXT, "Vary": "Origin"})
+
+    def error(self, request: web.Request, status: int, text: str) -> web.Response:
+        """An error that the asking page may read; its origin has been allowed before."""
+        headers: CIMultiDict[str] = CIMultiDict({"Content-Type": TEXT})
+        self.add_cors(headers, request)
+        return web.Response(status=status, text=text, headers=headers)
+
+    def add_cors(self, headers: CIMultiDict[str], request: web.Request) -> None:
+        """CORS headers; none to a request without an origin where only some origins are allowed."""
+        if self.is_open_to_all or "Origin" in request.headers:
+            add_cors(headers, request)
+        else:
+            headers["Vary"] = "Origin"
+
+    # The principal.
+
+    async def authenticate(self, request: web.Request) -> Client:
+        """Who opens a session.
+
+        Raises:
+            web.HTTPException: 401, or what the application's ``authenticate`` raised; with CORS headers.
+        """
+        credentials = _credentials(request)
+        if self._options.authenticate is None:
+            return Client(None, credentials)
+        try:
+            principal = await self._options.authenticate(request)
+        except web.HTTPException as error:
+            self.add_cors(error.headers, request)
+            raise
+        if principal is None:
+            headers: CIMultiDict[str] = CIMultiDict()
+            self.add_cors(headers, request)
+            raise web.HTTPUnauthorized(headers=headers, text="Authentication required.\n")
+        return Client(principal, credentials)
+
+    def remember(self, session: Session, client: Client) -> None:
+        """``session`` belongs to ``client``."""
+        if self._options.authenticate is not None:
+            self._owners[session] = client
+
+    async def is_owner(self, request: web.Request, session: Session) -> bool:
+        """Does this later request come from the principal that opened the session?
+
+        The same credentials do; others are authenticated again, since cookies may be renewed in between.
+        """
+        owner = self._owners.get(session)
+        if owner is None or _credentials(request) == owner.credentials:
+            return True
+        try:
+            client = await self.authenticate(request)
+        except web.HTTPException:
+            return False
+        if client.principal != owner.principal:
+            return False
+        owner.credentials = client.credentials
+        return True
+
+    # The handshake.
+
+    def handshake(self, request: web.Request, client: Client, subprotocol: str | None = None) -> Handshake:
+        """What the application is to know of the request that opened its session."""
+        remote, scheme, host = self._seen_by_client(request)
+        return Handshake(
+            url=f"{scheme}://{host}{request.rel_url}",
+            headers=request.headers,
+            remote=remote,
+            principal=client.principal,
+            app=request.app,
+            subprotocol=subprotocol,
+        )
+
+    def _own_origin(self, request: web.Request) -> str:
+        _, scheme, host = self._seen_by_client(request)
+        return f"{scheme}://{host.removesuffix(DEFAULT_PORTS.get(scheme, ' '))}".lower()
+
+    def _seen_by_client(self, request: web.Request) -> tuple[str | None, str, str]:
+        # (address, scheme, host); the last value of a list is the one that our own proxy wrote.
+        remote, scheme, host = request.remote, request.scheme, request.host
+        if not self._options.forwarded:
+            return remote, scheme, host
+        if request.forwarded:
+            element = request.forwarded[-1]
+            return element.get("for", remote), element.get("proto", scheme), element.get("host", host)
+        return (
+            _last(request, "X-Forwarded-For") or remote,
+            _last(request, "X-Forwarded-Proto") or scheme,
+            _last(request, "X-Forwarded-Host") or host,
+        )
+
+
+def _last(request: web.Request, name: str) -> str | None:
+    values = request.headers.getall(name, None)
+    return values[-1].rpartition(",")[2].strip() if values else None
+
+
+def _credentials(request: web.Request) -> tuple[str | None, str | None]:
+    return request.headers.get("Authorization"), request.headers.get("Cookie")
+
+
+def _origin_check(allowed: str | tuple[str, ...] | None) -> Callable[[str], bool]:
+    if isinstance(allowed, str):
+        return lambda origin: True
+    exact = {origin for origin in allowed or () if "*" not in origin}
+    patterns = [origin for origin in allowed or () if "*" in origin]
+    if not patterns:
+        return exact.__contains__
+    # The star stands for one or more whole labels of a host name, never for anything else.
+    pattern = re.compile(
+        "|".join(re.escape(origin).replace(r"\*", r"[a-z0-9-]+(?:\.[a-z0-9-]+)*") for origin in patterns)
+    )
+    return lambda origin: origin in exact or pattern.fullmatch(origin) is not None

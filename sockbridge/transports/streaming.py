@@ -1,0 +1,113 @@
+"""Shape 2, a request whose answer goes on: frames as chunks until ``response_limit`` bytes are sent.
+
+Knows: prelude, chunks, the limit.
+Does not know: payload formats.
+Spec: sockjs-protocol 0.3.3, "XhrStreaming", "EventSource", "HtmlFile"; docs/conformance.md, section 3.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from aiohttp import HttpVersion11, web
+
+from ..errors import ConnectionLost
+from ..sockjs.session import Session
+from .base import BUSY_FRAME, Transport
+from .headers import JAVASCRIPT, answer_headers
+from .receiver import SocketReceiver
+
+
+class StreamReceiver(SocketReceiver):
+    """Writes each frame as one chunk of the response, and ends after ``response_limit`` bytes of frames."""
+
+    __slots__ = ("_done", "_format", "_is_chunked", "_room")
+
+    def __init__(self, transport: StreamingTransport, session: Session, request: web.Request, is_chunked: bool) -> None:
+        super().__init__(transport.name, session, request, transport.options.write_timeout)
+        self._format: Callable[[bytes], bytes] = transport.format
+        self._room = transport.options.response_limit
+        self._is_chunked = is_chunked
+        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def wait(self) -> None:
+        """Until the session has let go or the limit is reached."""
+        await self._done
+
+    def encode(self, frame: bytes) -> bytes:
+        body = self._format(frame)
+        self._room -= len(body)
+        return b"%x\r\n%b\r\n" % (len(body), body) if self._is_chunked else body
+
+    def has_room(self) -> bool:
+        return self._room > 0
+
+    def on_let_go(self) -> None:
+        if not self._done.done():
+            self._done.set_result(None)
+
+
+class StreamingTransport(Transport):
+    """Subclass with ``format``; ``prelude``, ``check`` and ``content_type`` if they differ."""
+
+    content_type: str = JAVASCRIPT
+
+    def prelude(self, request: web.Request) -> bytes:
+        """What is sent before the first frame; not counted against ``response_limit``. Not empty."""
+        raise NotImplementedError
+
+    def format(self, frame: bytes) -> bytes:
+        """The bytes for one frame."""
+        raise NotImplementedError
+
+    def check(self, request: web.Request) -> None:
+        """Look at the query before a session is made.
+
+        Raises:
+            Refusal: it is not as it should be.
+        """
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        self.check(request)
+        session = await self.obtain(request)
+        response = await self._begin(request)
+        try:
+            receiver = StreamReceiver(self, session, request, response.chunked)
+        except ConnectionLost:
+            return response
+        is_new = self.attach(session, receiver)
+        if is_new is None:
+            await response.write(self.format(BUSY_FRAME))
+        else:
+            await self._stream(session, receiver, is_new)
+        if receiver.is_connected:
+            await response.write_eof()
+        return response
+
+    async def _begin(self, request: web.Request) -> web.StreamResponse:
+        headers = answer_headers(request, self.content_type, self.options.jsessionid)
+        headers["X-Accel-Buffering"] = "no"  # tells nginx to pass each chunk on at once
+        if self.cors:
+            self.admission.add_cors(headers, request)
+        response = web.StreamResponse(headers=headers)
+        if request.version >= HttpVersion11:
+            response.enable_chunked_encoding()
+        else:
+            response.force_close()
+        await response.prepare(request)
+        await response.write(self.prelude(request))
+        return response
+
+    async def _stream(self, session: Session, receiver: StreamReceiver, is_new: bool) -> None:
+        error: ConnectionLost | None = None
+        try:
+            receiver.flush()
+            if is_new:
+                self.manager.open_soon(session)
+            await receiver.wait()
+        except asyncio.CancelledError:
+            error = ConnectionLost("the request was cancelled")
+            raise
+        finally:
+            self.manager.release(session, receiver, error or receiver.lost)

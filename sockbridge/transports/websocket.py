@@ -1,0 +1,298 @@
+"""Shape 4, both ways: a websocket whose session lives and dies with it.
+
+One task reads and runs the handler. While a handler takes its time, the next reader takes over reading, so
+pings are answered and a goodbye is heard; messages then wait in line (see ``sockjs/delivery.py``).
+
+Knows: reading, writing, pings, the closing handshake.
+Does not know: who handles messages; SockJS sessions of other transports.
+Spec: RFC 6455; sockjs-protocol 0.3.3, "WebSocketHttpErrorEndpoint" to "RawWebsocket"; docs/conformance.md 4.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Sequence
+from typing import ClassVar, Final
+
+from aiohttp import WebSocketError, WSMessage, WSMsgType, web
+
+from ..errors import ConnectionLost, MessageTooBig, PongTimeout, ProtocolError, Refused, RemoteError
+from ..sockjs.framing import (
+    FRAMED,
+    HEARTBEAT_FRAME,
+    INTERRUPTED,
+    Binary,
+    Close,
+    CloseCode,
+    Framing,
+    Message,
+    decode_frame,
+    encode_text,
+)
+from ..sockjs.session import Session
+from .base import Refusal, Transport, logger
+from .receiver import FRAME_SIZE, SocketReceiver
+
+# First bytes of an unfragmented server frame (RFC 6455, 5.2).
+TEXT: Final = 0x81
+BINARY: Final = 0x82
+PING: Final = b"\x89\x00"
+
+# Codes below 3000 that may stand in a close frame (RFC 6455, 7.4.1); the others only describe.
+SENDABLE_CODES: Final = frozenset({*range(1000, 1004), *range(1007, 1012)})
+
+_header_short = struct.Struct("!BB").pack
+_header_medium = struct.Struct("!BBH").pack
+_header_long = struct.Struct("!BBQ").pack
+
+
+def websocket_frame(opcode: int, payload: bytes) -> bytes:
+    """One unmasked frame, as servers send them.
+
+    Args:
+        opcode: with the FIN bit, ``TEXT`` or ``BINARY``.
+
+    Spec: RFC 6455, 5.2.
+    """
+    size = len(payload)
+    if size < 126:
+        return _header_short(opcode, size) + payload
+    if size < 65536:
+        return _header_medium(opcode, 126, size) + payload
+    return _header_long(opcode, 127, size) + payload
+
+
+class WebSocketReceiver(SocketReceiver):
+    """Reads and writes one websocket."""
+
+    __slots__ = (
+        "_closing",
+        "_has_older",
+        "_is_delivering",
+        "_ping_at",
+        "_readers",
+        "_socket",
+        "_turn",
+        "_unanswered",
+        "_wire",
+        "_writer",
+    )
+
+    def __init__(
+        self,
+        wire: WebSocketTransport,
+        session: Session,
+        request: web.Request,
+        response: web.WebSocketResponse,
+    ) -> None:
+        super().__init__(wire.name, session, request, wire.options.write_timeout)
+        self._wire = wire
+        self._socket = response
+        self._turn = 0  # whose turn it is to read
+        self._has_older = False  # the reader before this one still runs a handler
+        self._is_delivering = False  # nobody reads at the moment
+        self._readers: set[asyncio.Task[None]] = set()
+        self._unanswered = False  # a ping that no sign of life has followed
+        self._ping_at: float | None = None
+        self._writer: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+
+    # Reading.
+
+    async def serve(self) -> None:
+        """Tell the application, then read until the socket has ended and every call that it caused as well."""
+        self._is_delivering = True
+        await self._wire.manager.open(self.session)
+        if self._hand_back(0):
+            await self._read(0)
+        while self._readers:
+            await asyncio.wait(self._readers)
+        if self._closing is not None:
+            await self._closing
+
+    async def _read(self, turn: int) -> None:
+        session, receive = self.session, self._socket.receive
+        deliver, parse = self._wire.manager.deliver, self._wire.parse
+        while True:
+            received = await receive()
+            self._unanswered = False
+            kind = received.type
+            if kind is WSMsgType.TEXT or kind is WSMsgType.BINARY:
+                try:
+                    messages = parse(received.data, kind is WSMsgType.BINARY)
+                except ProtocolError as error:
+                    self._wire.manager.leave(session, self._wire.fault, error)
+                    await self._say_goodbye(self._wire.fault)
+                    return
+                self._is_delivering = True
+                await deliver(session, messages)
+                if not self._hand_back(turn):
+                    return
+            elif kind is WSMsgType.PING:
+                await self._socket.pong(received.data)
+            elif kind is not WSMsgType.PONG:
+                self._wire.manager.leave(session, *self._farewell(received))
+                return
+
+    def _hand_back(self, turn: int) -> bool:
+        # After a call of the handler: True if it is still this reader's turn.
+        if self._turn == turn:
+            self._is_delivering = False
+            return True
+        self._has_older = False
+        return False
+
+    def _take_over(self) -> None:
+        self._turn += 1
+        self._has_older = True
+        self._is_delivering = False
+        reader = asyncio.create_task(self._read(self._turn))
+        self._readers.add(reader)
+        reader.add_done_callback(self._readers.discard)
+
+    def _farewell(self, received: WSMessage) -> tuple[Close, RemoteError | None]:
+        if received.type is WSMsgType.CLOSE:
+            return Close(received.data or CloseCode.NO_STATUS, received.extra or ""), None
+        if isinstance(received.data, WebSocketError):
+            code = received.data.code
+            if code == CloseCode.MESSAGE_TOO_BIG:
+                error: RemoteError = MessageTooBig(self._wire.options.max_message_size)
+            else:
+                error = ProtocolError(str(received.data))
+            return Close(code, str(error), clean=False), error
+        error = self.lost or ConnectionLost("the client closed the connection without a goodbye")
+        return INTERRUPTED, error
+
+    # Writing.
+
+    def encode(self, frame: bytes) -> bytes:
+        if frame is HEARTBEAT_FRAME:
+            self._unanswered = True
+            return PING
+        return websocket_frame(BINARY if type(frame) is Binary else TEXT, frame)
+
+    def flush(self) -> None:
+        if not self._socket.compress:
+            super().flush()
+        elif self._writer is None:
+            self._writer = asyncio.create_task(self._write_compressed())
+
+    def on_let_go(self) -> None:
+        if self._closing is None and self.is_connected:
+            close = self.session.close_info
+            self._closing = asyncio.create_task(self._say_goodbye(close or INTERRUPTED))
+
+    async def _write_compressed(self) -> None:
+        # Compression may leave the loop's thread, so this path waits for each frame.
+        try:
+            while self.session.receiver is self:
+                frame = self.session.take_frame(FRAME_SIZE)
+                if frame is None:
+                    return
+                if frame is HEARTBEAT_FRAME:
+                    self._unanswered = True
+                    await self._socket.ping()
+                elif frame or self.session.receiver is self:
+                    kind = WSMsgType.BINARY if type(frame) is Binary else WSMsgType.TEXT
+                    await self._socket.send_frame(frame, kind)
+        except ConnectionError:  # the client has gone: the reader finds out
+            return
+        finally:
+            self._writer = None
+        self.on_let_go()
+
+    async def _say_goodbye(self, close: Close) -> None:
+        code = close.code if close.code in SENDABLE_CODES or close.code >= 3000 else CloseCode.NORMAL
+        try:
+            async with asyncio.timeout(self._wire.options.write_timeout):
+                await self._socket.close(code=code, message=encode_text(close.reason))
+        except (TimeoutError, ConnectionError):  # it will not hear us any more
+            self.cut()
+
+    # Time.
+
+    def tick(self, now: float) -> ConnectionLost | None:
+        if super().tick(now) is None:
+            self._watch_pong(now)
+            if self._is_delivering and not self._has_older:
+                self._take_over()
+        return self.lost
+
+    def _watch_pong(self, now: float) -> None:
+        # The clock runs from when the ping has left, and only while somebody reads what comes in.
+        if not self._unanswered or self._is_delivering or self._protocol.writing_paused:
+            self._ping_at = None
+        elif self._ping_at is None:
+            self._ping_at = now
+        elif now - self._ping_at >= self._wire.options.pong_timeout:
+            self.lost = PongTimeout(f"no answer to a ping for {self._wire.options.pong_timeout:g} seconds")
+            self.cut()
+
+
+class WebSocketTransport(Transport):
+    """``GET /{server}/{session}/websocket``; the ids in the URL are ignored, each socket is its own session.
+
+    Attributes:
+        framing: how messages are worded.
+        fault: how a socket ends whose client sends what ``parse`` refuses.
+    """
+
+    name = "websocket"
+    is_websocket = True
+    framing: ClassVar[Framing] = FRAMED
+    fault: ClassVar[Close] = Close(CloseCode.GO_AWAY, "Broken framing.", clean=False)
+
+    def parse(self, payload: bytes, is_binary: bool) -> Sequence[Message]:
+        """The messages in one websocket message.
+
+        Raises:
+            ProtocolError: it is not what a client may send.
+        """
+        return decode_frame(payload)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        client = await self.admission.authenticate(request)
+        subprotocol = self._agree(request)
+        try:
+            session = self.manager.create(self.admission.handshake(request, client, subprotocol), self.framing)
+        except Refused as refused:
+            raise Refusal(self.unavailable(request, refused)) from None
+        response = await self._upgrade(request, subprotocol)
+        try:
+            receiver = WebSocketReceiver(self, session, request, response)
+        except ConnectionLost:
+            return response
+        self.attach(session, receiver)
+        error: ConnectionLost | None = None
+        try:
+            receiver.flush()
+            await receiver.serve()
+        except asyncio.CancelledError:
+            error = ConnectionLost("the request was cancelled")
+            raise
+        finally:
+            self.manager.release(session, receiver, error)
+        return response
+
+    async def _upgrade(self, request: web.Request, subprotocol: str | None) -> web.WebSocketResponse:
+        response = web.WebSocketResponse(
+            timeout=self.options.write_timeout,
+            autoping=False,
+            protocols=(subprotocol,) if subprotocol else (),
+            compress=self.options.websocket_compression,
+            max_msg_size=self.options.max_message_size,
+            decode_text=False,
+        )
+        try:
+            await response.prepare(request)
+        except web.HTTPBadRequest:
+            logger.info("%s: not a websocket handshake", self.name)
+            raise Refusal(self.admission.error(request, 400, "Not a valid websocket request.\n")) from None
+        except ConnectionError:  # the client has gone already
+            raise Refusal(web.Response()) from None
+        return response
+
+    def _agree(self, request: web.Request) -> str | None:
+        offered = request.headers.get("Sec-WebSocket-Protocol", "").split(",")
+        return next((name for name in map(str.strip, offered) if name in self.manager.handlers.subprotocols), None)

@@ -126,6 +126,7 @@ class Session:
         "_options",
         "_quiet_since",
         "_receiver",
+        "_relieve_at",
         "_state",
         "_transport",
         "buffered",
@@ -151,6 +152,7 @@ class Session:
         self.has_heartbeat = options.heartbeat_delay > 0
         self.messages: AsyncIterator[Message] | None = None
         self._options = options
+        self._relieve_at = min(HIGH_WATER, options.send_buffer_limit)
         self._framing = framing
         self._on_ending = on_ending
         self._state = State.CONNECTING
@@ -232,7 +234,7 @@ class Session:
         self._buffer.append(prepared)
         self.buffered += len(prepared)
         receiver = self._receiver
-        if self.buffered > HIGH_WATER:
+        if self.buffered > self._relieve_at:
             self._relieve()
         elif receiver is not None:
             receiver.wake()

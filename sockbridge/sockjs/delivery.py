@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from ..errors import RemoteError
+from ..errors import RemoteError, SessionClosed
 from .framing import Close, CloseCode, Message
 from .handler import SessionHandler
 from .session import Session
@@ -217,6 +217,8 @@ class Delivery:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise error  # we are being cancelled; otherwise it is something that the handler awaited
+        if isinstance(error, SessionClosed) and not self._session.is_open:
+            return  # how a loop around drain() ends
         logger.error("session %s: the handler failed in %s", self._session.id, name, exc_info=error)
 
     def _drop_line(self) -> None:

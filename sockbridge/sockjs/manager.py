@@ -21,7 +21,7 @@ from typing import Any, Final
 from ..errors import ConnectionLost, EndpointClosed, RemoteError, TooManySessions
 from ..options import Options
 from .delivery import Delivery
-from .framing import FRAMED, Close, CloseCode, Framing, Message
+from .framing import EXPIRED, FRAMED, Close, CloseCode, Framing, Message
 from .handler import HandlerFactory, HandlerSource
 from .handshake import Handshake
 from .session import Receiver, Session
@@ -213,8 +213,13 @@ class SessionManager:
 
     def look(self, now: float) -> None:
         """See to heartbeats, silent peers and clients that stayed away; the clock calls it every tick."""
-        for session in list(self._live):
-            if session.look(now) or self._is_over(session):
+        for session, delivery in list(self._live.items()):
+            if session.look(now):
+                if session.is_open and not delivery.is_idle():
+                    session.interrupt(EXPIRED, None)  # a call still runs: on_closed waits for it once more
+                else:
+                    self._forget(session)
+            elif self._is_over(session):
                 self._forget(session)
 
     async def _watch(self) -> None:

@@ -57,6 +57,8 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     announced = request.content_length
     if announced is not None and announced > limit:
         raise MessageTooBig(limit)
+    if request.content.at_eof():  # a middleware has read it; aiohttp keeps what was read
+        return await request.read()
     chunks: list[bytes] = []
     size = 0
     while True:

@@ -11,6 +11,7 @@ import logging
 from typing import ClassVar, Final
 
 from aiohttp import web
+from multidict import CIMultiDict
 
 from ..errors import Refused, SessionBusy
 from ..options import Options
@@ -19,7 +20,7 @@ from ..sockjs.manager import SessionManager
 from ..sockjs.session import Receiver, Session
 from .admission import Admission
 from .callback import check_callback
-from .headers import method_not_allowed, preflight
+from .headers import JAVASCRIPT, answer_headers, method_not_allowed, preflight
 
 logger = logging.getLogger("sockbridge.transports")
 
@@ -40,6 +41,7 @@ class Transport:
     Attributes:
         name: last segment of the URL, ``session.transport``, and the name in the ``transports`` option.
         method: the one HTTP method that it takes.
+        content_type: of its answers, with charset.
         cors: other origins may use it by script: CORS headers, and OPTIONS is answered.
         needs_open_origins: its origin cannot be checked, so it is served only with ``allowed_origins="*"``.
         is_websocket: switched off by ``websocket=False``.
@@ -48,6 +50,7 @@ class Transport:
 
     name: ClassVar[str]
     method: ClassVar[str] = "GET"
+    content_type: ClassVar[str] = JAVASCRIPT
     cors: ClassVar[bool] = False
     needs_open_origins: ClassVar[bool] = False
     is_websocket: ClassVar[bool] = False
@@ -82,6 +85,13 @@ class Transport:
             return refused.response
 
     # For the shapes.
+
+    def headers(self, request: web.Request) -> CIMultiDict[str]:
+        """The headers of an answer: type, no caching, cookie, CORS. Extend it to add some."""
+        headers = answer_headers(request, self.content_type, self.options.jsessionid)
+        if self.cors:
+            self.admission.add_cors(headers, request)
+        return headers
 
     async def obtain(self, request: web.Request) -> Session:
         """The session that a receiving request means, opened if it is new.

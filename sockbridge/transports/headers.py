@@ -7,6 +7,7 @@ Spec: sockjs-protocol 0.3.3, "Base URL", "Session URLs"; Fetch standard, "CORS p
 
 from __future__ import annotations
 
+import re
 from email.utils import formatdate
 from time import time
 from typing import Final
@@ -26,6 +27,12 @@ CACHE_CONTROL: Final = istr("Cache-Control")
 # no-transform keeps proxies from compressing, and thereby holding back, a stream.
 NO_CACHE: Final = "no-store, no-cache, no-transform, must-revalidate, max-age=0"
 YEAR: Final = 31_536_000
+
+# Answers that hold what clients sent, inside a script, are never taken for another type of file.
+NO_SNIFFING: Final = {"X-Content-Type-Options": "nosniff"}
+
+# What may stand in a cookie without quotes (RFC 6265, 4.1.1).
+_COOKIE_VALUE = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]{1,256}")
 
 
 def answer_headers(request: web.Request, content_type: str, jsessionid: bool | str = False) -> CIMultiDict[str]:
@@ -81,7 +88,9 @@ def method_not_allowed(*allowed: str) -> web.Response:
 
 
 def _session_cookie(request: web.Request, jsessionid: bool | str) -> str:
-    # What the client sent goes back to it; a value that could end the cookie does not parse as one.
-    value = request.cookies.get("JSESSIONID", "dummy")
+    # What the client sent goes back to it, unless it could add attributes to the cookie.
+    value = request.cookies.get("JSESSIONID", "")
+    if not _COOKIE_VALUE.fullmatch(value):
+        value = "dummy"
     attributes = f"; {jsessionid}" if isinstance(jsessionid, str) else ""
     return f"JSESSIONID={value}; path=/{attributes}"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from aiohttp import web
+from multidict import CIMultiDict
 
 from ..sockjs.framing import quote
-from .headers import HTML
+from .headers import HTML, NO_SNIFFING
 from .streaming import StreamingTransport
 
 # A constant of the wire up to the callback's name.
@@ -41,6 +42,13 @@ class HtmlFileTransport(StreamingTransport):
 
     def check(self, request: web.Request) -> None:
         self.callback(request)
+
+    def headers(self, request: web.Request) -> CIMultiDict[str]:
+        headers = super().headers(request)
+        headers.update(NO_SNIFFING)
+        if self.admission.frame_ancestors is not None:
+            headers["Content-Security-Policy"] = self.admission.frame_ancestors
+        return headers
 
     def prelude(self, request: web.Request) -> bytes:
         page = PAGE % self.callback(request)

@@ -9,9 +9,10 @@ from __future__ import annotations
 from urllib.parse import parse_qs
 
 from aiohttp import web
+from multidict import CIMultiDict
 
 from ..errors import BrokenJSON, PayloadExpected
-from .headers import TEXT, answer_headers
+from .headers import NO_SNIFFING, TEXT
 from .htmlfile import as_script_string
 from .polling import PollingTransport
 from .sending import SendingTransport
@@ -26,6 +27,11 @@ class JsonpTransport(PollingTransport):
     def check(self, request: web.Request) -> None:
         self.callback(request)
 
+    def headers(self, request: web.Request) -> CIMultiDict[str]:
+        headers = super().headers(request)
+        headers.update(NO_SNIFFING)
+        return headers
+
     def format(self, frame: bytes, request: web.Request) -> bytes:
         # The comment keeps the callback's name from being the first bytes of another file format.
         return b"/**/%b(%b);\r\n" % (self.callback(request).encode(), as_script_string(frame))
@@ -35,6 +41,7 @@ class JsonpSendTransport(SendingTransport):
     """``POST /{server}/{session}/jsonp_send``, a form with the field ``d``, or the JSON itself."""
 
     name = "jsonp_send"
+    content_type = TEXT
     needs_open_origins = True
 
     def payload(self, body: bytes, request: web.Request) -> bytes:
@@ -49,4 +56,4 @@ class JsonpSendTransport(SendingTransport):
         return fields["d"][0].encode()
 
     def answer(self, request: web.Request) -> web.Response:
-        return web.Response(text="ok", headers=answer_headers(request, TEXT, self.options.jsessionid))
+        return web.Response(text="ok", headers=self.headers(request))

@@ -14,7 +14,6 @@ from aiohttp import web
 from ..errors import ConnectionLost
 from ..sockjs.session import Session
 from .base import BUSY_FRAME, Transport
-from .headers import JAVASCRIPT, answer_headers
 
 
 class PollReceiver:
@@ -53,8 +52,6 @@ class PollReceiver:
 
 class PollingTransport(Transport):
     """Subclass with a ``format``; ``check`` and ``content_type`` if they differ."""
-
-    content_type: str = JAVASCRIPT
 
     def format(self, frame: bytes, request: web.Request) -> bytes:
         """The body for one frame."""
@@ -100,10 +97,7 @@ class PollingTransport(Transport):
         return frame or b""
 
     def _answer(self, frame: bytes, request: web.Request) -> web.Response:
-        headers = answer_headers(request, self.content_type, self.options.jsessionid)
-        if self.cors:
-            self.admission.add_cors(headers, request)
-        response = web.Response(body=self.format(frame, request), headers=headers)
+        response = web.Response(body=self.format(frame, request), headers=self.headers(request))
         if request.version < (1, 1):
             response.force_close()
         return response

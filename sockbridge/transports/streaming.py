@@ -15,7 +15,6 @@ from aiohttp import HttpVersion11, web
 from ..errors import ConnectionLost
 from ..sockjs.session import Session
 from .base import BUSY_FRAME, Transport
-from .headers import JAVASCRIPT, answer_headers
 from .receiver import SocketReceiver
 
 
@@ -51,8 +50,6 @@ class StreamReceiver(SocketReceiver):
 class StreamingTransport(Transport):
     """Subclass with ``format``; ``prelude``, ``check`` and ``content_type`` if they differ."""
 
-    content_type: str = JAVASCRIPT
-
     def prelude(self, request: web.Request) -> bytes:
         """What is sent before the first frame; not counted against ``response_limit``. Not empty."""
         raise NotImplementedError
@@ -86,11 +83,8 @@ class StreamingTransport(Transport):
         return response
 
     async def _begin(self, request: web.Request) -> web.StreamResponse:
-        headers = answer_headers(request, self.content_type, self.options.jsessionid)
-        headers["X-Accel-Buffering"] = "no"  # tells nginx to pass each chunk on at once
-        if self.cors:
-            self.admission.add_cors(headers, request)
-        response = web.StreamResponse(headers=headers)
+        response = web.StreamResponse(headers=self.headers(request))
+        response.headers["X-Accel-Buffering"] = "no"  # tells nginx to pass each chunk on at once
         if request.version >= HttpVersion11:
             response.enable_chunked_encoding()
         else:

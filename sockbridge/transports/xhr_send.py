@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from .headers import TEXT, answer_headers
+from .headers import TEXT
 from .sending import SendingTransport
 
 
@@ -13,8 +13,7 @@ class XhrSendTransport(SendingTransport):
 
     name = "xhr_send"
     cors = True
+    content_type = TEXT
 
     def answer(self, request: web.Request) -> web.Response:
-        headers = answer_headers(request, TEXT, self.options.jsessionid)
-        self.admission.add_cors(headers, request)
-        return web.Response(status=204, headers=headers)
+        return web.Response(status=204, headers=self.headers(request))

@@ -99,7 +99,7 @@ def quote(message: str) -> bytes:
     if not isinstance(message, str):
         raise TypeError(f"a SockJS message is a str, not {type(message).__name__}; encode it first (json.dumps)")
     if message.isascii():
-        return _quote_ascii(message)
+        return _quote_ascii(message if type(message) is str else str.__str__(message))
     return _ESCAPED.sub(_escape, _quote_unescaped(message)).encode()
 
 
@@ -164,7 +164,7 @@ def check_close(code: int, reason: str) -> None:
     """
     if not (1000 <= code <= 1003 or 1007 <= code <= 1011 or 3000 <= code <= 4999):
         raise InvalidCloseCode(f"close code {code}: allowed are 1000-1003, 1007-1011 and 3000-4999")
-    if len(reason.encode(errors="replace")) > MAX_REASON_SIZE:
+    if len(encode_text(reason)) > MAX_REASON_SIZE:
         raise InvalidCloseCode(f"a close reason holds at most {MAX_REASON_SIZE} bytes as UTF-8")
 
 

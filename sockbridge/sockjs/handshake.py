@@ -41,8 +41,9 @@ class Handshake:
         """The request's cookies by name; what cannot be parsed is left out."""
         jar: SimpleCookie = SimpleCookie()
         for header in self.headers.getall("Cookie", ()):
-            try:
-                jar.load(header)
-            except CookieError:  # one client's odd cookie is no reason to fail
-                continue
+            for pair in header.split(";"):
+                try:
+                    jar.load(pair)
+                except CookieError:  # an odd cookie, often another application's, hides no other
+                    continue
         return {name: morsel.value for name, morsel in jar.items()}

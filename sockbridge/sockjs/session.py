@@ -433,6 +433,8 @@ class Session:
         while self.buffered > self._options.send_buffer_limit:
             self.buffered -= len(drop())
             self.undelivered += 1
+        if self._drained is not None and self.buffered <= HIGH_WATER:
+            self._drained.set()
 
     def _forfeit(self) -> None:
         self.undelivered += len(self._buffer)

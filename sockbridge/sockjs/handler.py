@@ -71,7 +71,7 @@ class HandlerFactory:
         self.subprotocols: tuple[str, ...] = ()
         if isinstance(source, SessionHandler) or (isinstance(source, type) and issubclass(source, SessionHandler)):
             self.subprotocols = tuple(source.subprotocols)
-        elif not (
+        elif inspect.isclass(source) or not (
             inspect.iscoroutinefunction(source) or inspect.iscoroutinefunction(getattr(source, "__call__", None))  # noqa: B004  # an instance with async __call__
         ):
             raise UsageError(
@@ -117,14 +117,13 @@ class CoroutineHandler(SessionHandler):
     async def _run(self, session: Session) -> None:
         try:
             await self._function(session)
+            session.close(CloseCode.NORMAL, "Normal closure")
         except SessionClosed:  # the usual end of a function that was sending
-            return
-        except Exception:
-            session.close(CloseCode.INTERNAL_ERROR, "Internal error")
-            raise
+            if session.is_open:
+                raise
         finally:
             self._feed.end()
-            session.close(CloseCode.NORMAL, "Normal closure")
+            session.close(CloseCode.INTERNAL_ERROR, "Internal error")  # unless it is closed already
 
 
 class MessageFeed(AsyncIterator[Message]):

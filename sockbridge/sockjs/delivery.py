@@ -49,6 +49,7 @@ class Delivery:
         "_runner",
         "_session",
         "_spawn",
+        "_waiting",
         "_was_connected",
         "is_told",
         "unheard",
@@ -68,6 +69,7 @@ class Delivery:
         self._line_size = 0
         self._gate: asyncio.Lock | None = None
         self._room: asyncio.Event | None = None
+        self._waiting = 0
         self._runner: asyncio.Task[Any] | None = None
         self.is_told = False
         self.unheard = 0
@@ -88,14 +90,16 @@ class Delivery:
         self._is_busy = True
         self._runner = asyncio.current_task()
         session, on_message = self._session, self._on_message
+        remaining = iter(messages)
         try:
-            for message in messages:
+            for message in remaining:
                 if self._is_deaf:
                     self.unheard += 1
                 else:
                     await on_message(session, message)
         except (Exception, asyncio.CancelledError) as error:
             self._fail("on_message", error)
+            self.unheard += sum(1 for _ in remaining)
         finally:
             self._is_busy = False
         if self._line or self._end is not None:
@@ -103,7 +107,7 @@ class Delivery:
 
     async def accept(self, messages: Sequence[Message]) -> None:
         """Put ``messages`` in line and return; waits, in order of arrival, while the line is too long."""
-        if self._line_size > self._limit or (self._gate is not None and self._gate.locked()):
+        if self._line_size > self._limit or self._waiting:
             await self._wait_for_room(messages)
         else:
             self._enqueue(messages)
@@ -150,6 +154,8 @@ class Delivery:
             await self._handler.on_connected(self._session)
         except (Exception, asyncio.CancelledError) as error:
             self._fail("on_connected", error)
+        finally:
+            self._is_busy = False
         await self._settle()
 
     def _enqueue(self, messages: Sequence[Message]) -> None:
@@ -162,11 +168,15 @@ class Delivery:
     async def _wait_for_room(self, messages: Sequence[Message]) -> None:
         if self._gate is None or self._room is None:
             self._gate, self._room = asyncio.Lock(), asyncio.Event()
-        async with self._gate:  # first come, first served
-            while self._line_size > self._limit:
-                self._room.clear()
-                await self._room.wait()
-            self._enqueue(messages)
+        self._waiting += 1
+        try:
+            async with self._gate:  # first come, first served
+                while self._line_size > self._limit:
+                    self._room.clear()
+                    await self._room.wait()
+                self._enqueue(messages)
+        finally:
+            self._waiting -= 1
 
     async def _settle(self) -> None:
         # Empties the line; then, if the session has ended, tells the handler.
@@ -210,6 +220,8 @@ class Delivery:
 
     def _fail(self, name: str, error: BaseException) -> None:
         self._report(name, error)
+        self._is_deaf = True
+        self._drop_line()
         self._session.close(CloseCode.INTERNAL_ERROR, "Internal error")
 
     def _report(self, name: str, error: BaseException) -> None:

@@ -195,15 +195,20 @@ class SessionManager:
 
     def deliver(self, session: Session, messages: Sequence[Message]) -> Coroutine[Any, Any, None]:
         """What runs the handler for ``messages``, or puts them in line behind a call that runs; to be awaited."""
-        return self._live[session].deliver(messages)
+        delivery = self._live.get(session)
+        return self._ignore(messages) if delivery is None else delivery.deliver(messages)
 
     async def accept(self, session: Session, messages: Sequence[Message]) -> None:
         """Hand in what a request brought, without waiting for the handler unless too much waits already."""
         delivery = self._live.get(session)
         if delivery is None or not session.is_open:
-            self.counters.unheard += len(messages)
+            await self._ignore(messages)
         elif messages:
             await delivery.accept(messages)
+
+    def discard(self, session: Session) -> None:
+        """Forget a session that was created but could not be attached."""
+        self._forget(session)
 
     def leave(self, session: Session, close: Close, error: RemoteError | None = None) -> None:
         """The client has ended ``session``, or broke the protocol; for a websocket, whose session ends with it."""
@@ -238,6 +243,9 @@ class SessionManager:
         logger.debug("session %s: closed with %d %s", session.id, close.code, close.reason)
         self._live[session].finish(close, error, is_deaf=is_ours)
 
+    async def _ignore(self, messages: Sequence[Message]) -> None:
+        self.counters.unheard += len(messages)
+
     def _is_over(self, session: Session) -> bool:
         # Nobody asks again for the close frame of a websocket, so its session need not wait for that.
         if session.is_open or session.receiver is not None or session in self._ids:
@@ -270,6 +278,8 @@ class SessionManager:
         # Until everybody has gone, at most for so long.
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
+        for _ in range(3):  # even without grace, what was started just now gets its turn
+            await asyncio.sleep(0)
         while (self._receivers or self._tasks) and loop.time() < end:
             await asyncio.sleep(min(0.01, seconds))
 

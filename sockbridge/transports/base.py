@@ -13,7 +13,7 @@ from typing import ClassVar, Final
 from aiohttp import web
 from multidict import CIMultiDict
 
-from ..errors import Refused, SessionBusy
+from ..errors import ConnectionLost, Refused, SessionBusy
 from ..options import Options
 from ..sockjs.framing import ANOTHER_CONNECTION, close_frame
 from ..sockjs.manager import SessionManager
@@ -66,6 +66,7 @@ class Transport:
 
         Raises:
             Refusal: answered with something else.
+            ConnectionLost: the client has gone meanwhile.
         """
         raise NotImplementedError
 
@@ -83,6 +84,8 @@ class Transport:
             return await self.handle(request)
         except Refusal as refused:
             return refused.response
+        except ConnectionLost:  # the client left before it was answered; nobody reads this
+            return web.Response()
 
     # For the shapes.
 

@@ -103,7 +103,8 @@ class SocketReceiver:
             frame = session.take_frame(FRAME_SIZE)
             if frame is None:
                 return
-            transport.write(self.encode(frame))
+            if frame or session.receiver is self:  # a raw websocket's goodbye has no frame
+                transport.write(self.encode(frame))
         if session.receiver is not self:
             self.on_let_go()
         elif self._drain_task is None:

@@ -69,10 +69,7 @@ class StreamingTransport(Transport):
         self.check(request)
         session = await self.obtain(request)
         response = await self._begin(request)
-        try:
-            receiver = StreamReceiver(self, session, request, response.chunked)
-        except ConnectionLost:
-            return response
+        receiver = StreamReceiver(self, session, request, response.chunked)
         is_new = self.attach(session, receiver)
         if is_new is None:
             await response.write(self.format(BUSY_FRAME))

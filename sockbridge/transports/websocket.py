@@ -122,6 +122,7 @@ class WebSocketReceiver(SocketReceiver):
                 try:
                     messages = parse(received.data, kind is WSMsgType.BINARY)
                 except ProtocolError as error:
+                    logger.info("session %s: %s", session.id, error)
                     self._wire.manager.leave(session, self._wire.fault, error)
                     await self._say_goodbye(self._wire.fault)
                     return
@@ -160,6 +161,7 @@ class WebSocketReceiver(SocketReceiver):
                 error: RemoteError = MessageTooBig(self._wire.options.max_message_size)
             else:
                 error = ProtocolError(str(received.data))
+            logger.info("session %s: %s", self.session.id, error)
             return Close(code, str(error), clean=False), error
         error = self.lost or ConnectionLost("the client closed the connection without a goodbye")
         return INTERRUPTED, error
@@ -258,11 +260,12 @@ class WebSocketTransport(Transport):
             session = self.manager.create(self.admission.handshake(request, client, subprotocol), self.framing)
         except Refused as refused:
             raise Refusal(self.unavailable(request, refused)) from None
-        response = await self._upgrade(request, subprotocol)
         try:
+            response = await self._upgrade(request, subprotocol)
             receiver = WebSocketReceiver(self, session, request, response)
-        except ConnectionLost:
-            return response
+        except (Refusal, ConnectionLost, asyncio.CancelledError):
+            self.manager.discard(session)
+            raise
         self.attach(session, receiver)
         error: ConnectionLost | None = None
         try:
@@ -281,7 +284,7 @@ class WebSocketTransport(Transport):
             autoping=False,
             protocols=(subprotocol,) if subprotocol else (),
             compress=self.options.websocket_compression,
-            max_msg_size=self.options.max_message_size,
+            max_msg_size=self.options.max_message_size + 1,  # aiohttp refuses what reaches its limit
             decode_text=False,
         )
         try:

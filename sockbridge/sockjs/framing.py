@@ -81,6 +81,7 @@ ANOTHER_CONNECTION: Final = Close(CloseCode.ANOTHER_CONNECTION, "Another connect
 _quote_ascii = msgspec.json.Encoder().encode  # ten times faster than json.dumps; equal bytes for ASCII
 _quote_unescaped = json.JSONEncoder(ensure_ascii=False).encode
 _decode_strings = msgspec.json.Decoder(list[str]).decode
+_NOT_STRINGS = (ValueError, msgspec.MsgspecError)  # before msgspec 0.21 its errors were no ValueErrors
 _quote_character = json.JSONEncoder().encode
 
 # The characters that the protocol wants as \uXXXX beyond JSON's own, since some browsers' XHR or eval
@@ -118,7 +119,7 @@ def decode_body(payload: bytes) -> list[str]:
         raise PayloadExpected
     try:
         return _decode_strings(payload)
-    except ValueError:
+    except _NOT_STRINGS:
         return _strings(_parse(payload))
 
 
@@ -133,7 +134,7 @@ def decode_frame(payload: bytes) -> list[str]:
         return []
     try:
         return _decode_strings(payload)
-    except ValueError:
+    except _NOT_STRINGS:
         value = _parse(payload)
         return [value] if isinstance(value, str) else _strings(value)
 

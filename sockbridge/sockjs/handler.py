@@ -10,6 +10,7 @@ import asyncio
 import inspect
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Final
 
 from ..errors import RemoteError, SessionClosed, UsageError
 from .framing import Close, CloseCode, Message
@@ -53,6 +54,9 @@ class SessionHandler:
         for ``disconnect_delay`` at most."""
 
 
+LAST_WORDS: Final = 5.0
+"""Seconds that a coroutine function has to end after its session has ended."""
+
 Coroutine = Callable[[Session], Awaitable[None]]
 HandlerSource = SessionHandler | type[SessionHandler] | Coroutine
 """What ``mount`` takes: one handler for all sessions, a class (an instance per session), or a coroutine
@@ -94,7 +98,8 @@ class CoroutineHandler(SessionHandler):
     """Runs a coroutine function as the handler of one session.
 
     The function iterates over its session; the iteration ends when the session does. When the function
-    returns, the session is closed with 1000.
+    returns, the session is closed with 1000. One that goes on after its session has ended is cancelled
+    ``LAST_WORDS`` later.
     """
 
     def __init__(self, function: Coroutine) -> None:
@@ -111,8 +116,17 @@ class CoroutineHandler(SessionHandler):
 
     async def on_closed(self, session: Session, close: Close) -> None:
         self._feed.end()
-        if self._task is not None:
-            await self._task
+        task = self._task
+        if task is None:
+            return
+        try:
+            await asyncio.wait({task}, timeout=LAST_WORDS)
+        finally:
+            is_late = task.cancel()  # else nobody would ever end it
+        if is_late:
+            await asyncio.wait({task})
+        else:
+            await task
 
     async def _run(self, session: Session) -> None:
         try:

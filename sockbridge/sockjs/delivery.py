@@ -14,7 +14,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, Final
 
 from ..errors import RemoteError, SessionClosed
 from .framing import Close, CloseCode, Message
@@ -25,6 +25,15 @@ logger = logging.getLogger("sockbridge.sockjs")
 
 Spawn = Callable[[Coroutine[Any, Any, None]], None]
 """Runs a coroutine in a task that somebody else owns."""
+
+
+MESSAGE_OVERHEAD: Final = 64
+"""What a waiting message costs besides its own length, so that empty ones cannot fill the memory."""
+
+
+def weight(message: Message) -> int:
+    """What ``message`` counts against ``receive_buffer_limit``."""
+    return len(message) + MESSAGE_OVERHEAD
 
 
 class Delivery:
@@ -111,7 +120,7 @@ class Delivery:
             await self._wait_for_room(messages)
         else:
             self._enqueue(messages)
-        if not self._is_busy:
+        if self._line and not self._is_busy:
             # Busy from now on, so that nobody overtakes before the task has started.
             self._is_busy = True
             self._spawn(self._settle())
@@ -163,7 +172,7 @@ class Delivery:
             self.unheard += len(messages)
             return
         self._line.extend(messages)
-        self._line_size += sum(map(len, messages))
+        self._line_size += sum(map(weight, messages))
 
     async def _wait_for_room(self, messages: Sequence[Message]) -> None:
         if self._gate is None or self._room is None:
@@ -185,7 +194,7 @@ class Delivery:
         try:
             while self._line:
                 message = self._line.popleft()
-                self._line_size -= len(message)
+                self._line_size -= weight(message)
                 if self._room is not None and self._line_size <= self._limit:
                     self._room.set()
                 await self._on_message(self._session, message)
@@ -200,6 +209,8 @@ class Delivery:
         if self.is_told or self._end is None:
             return
         self.is_told = True
+        self._is_deaf = True  # nothing comes after the end
+        self._drop_line()
         if not self._was_connected:
             return
         close, error = self._end
@@ -219,7 +230,8 @@ class Delivery:
             self._report(name, error)
 
     def _fail(self, name: str, error: BaseException) -> None:
-        self._report(name, error)
+        if not isinstance(error, SessionClosed) or self._session.is_open:  # else it is how a loop around drain() ends
+            self._report(name, error)
         self._is_deaf = True
         self._drop_line()
         self._session.close(CloseCode.INTERNAL_ERROR, "Internal error")
@@ -229,8 +241,6 @@ class Delivery:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise error  # we are being cancelled; otherwise it is something that the handler awaited
-        if isinstance(error, SessionClosed) and not self._session.is_open:
-            return  # how a loop around drain() ends
         logger.error("session %s: the handler failed in %s", self._session.id, name, exc_info=error)
 
     def _drop_line(self) -> None:

@@ -13,10 +13,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import sys
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from ..errors import ConnectionLost, EndpointClosed, RemoteError, TooManySessions
 from ..options import Options
@@ -29,6 +28,14 @@ from .session import Receiver, Session
 logger = logging.getLogger("sockbridge.sockjs")
 
 SHUTDOWN: Final = Close(CloseCode.GOING_AWAY, "Server is shutting down")
+
+
+class Cuttable(Protocol):
+    """A connection that ``stop`` waits for, and cuts in the end."""
+
+    def cut(self) -> None:
+        """End it without a goodbye."""
+        ...
 
 
 @dataclass(slots=True)
@@ -66,10 +73,9 @@ class SessionManager:
         self._live: dict[Session, Delivery] = {}
         self._by_id: dict[str, Session] = {}
         self._ids: dict[Session, str] = {}
-        self._receivers: set[Receiver] = set()
+        self._connections: set[Cuttable] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._clock: asyncio.Task[None] | None = None
-        self._is_started = False
 
     # The endpoint's life.
 
@@ -77,7 +83,6 @@ class SessionManager:
         """Take sessions from now on."""
         if self.handlers.shared is not None:
             await self.handlers.shared.on_start()
-        self._is_started = True
         self._clock = asyncio.create_task(self._watch(), name="sockbridge clock")
 
     async def stop(self) -> None:
@@ -85,25 +90,26 @@ class SessionManager:
 
         Every handler has got its ``on_closed`` when this returns, unless it did not end in time.
         """
-        if not self._is_started:
+        clock, self._clock = self._clock, None  # None: takes no sessions
+        if clock is None:
             return
-        self._is_started = False
         for session in list(self._live):
             session.close(SHUTDOWN.code, SHUTDOWN.reason)
         await self._wait(self.options.shutdown_grace)
-        for receiver in list(self._receivers):
-            receiver.cut()
+        for connection in list(self._connections):
+            connection.cut()
         for delivery in list(self._live.values()):
             delivery.cancel()
             delivery.overrule()
         await self._wait(self.options.shutdown_grace)
         for session in list(self._live):
             self._forget(session)
-        if self._clock is not None:
-            self._clock.cancel()
-        await self._cancel_tasks()
+        await self._cancel([clock, *self._tasks])
         if self.handlers.shared is not None:
-            await self.handlers.shared.on_stop()
+            try:
+                await self.handlers.shared.on_stop()
+            except Exception:  # the application's other endpoints must stop as well
+                logger.exception("the handler failed in on_stop")
 
     # For the application.
 
@@ -142,7 +148,7 @@ class SessionManager:
             TooManySessions: there are ``max_sessions``.
             EndpointClosed: the server is stopping, or has not been started.
         """
-        if not self._is_started:
+        if self._clock is None:
             self.counters.refused += 1
             raise EndpointClosed("the endpoint is not running: the application is shutting down or has not started")
         if len(self._live) >= self.options.max_sessions:
@@ -168,9 +174,12 @@ class SessionManager:
 
         Raises:
             SessionBusy: answer 2010; ``release`` is not needed.
+            EndpointClosed: the session has been forgotten since it was found; likewise.
         """
+        if session not in self._live:
+            raise EndpointClosed("the session has ended meanwhile")
         is_new = session.attach(receiver)
-        self._receivers.add(receiver)
+        self._connections.add(receiver)
         if is_new:
             self.counters.opened += 1
         return is_new
@@ -185,13 +194,21 @@ class SessionManager:
 
     def release(self, session: Session, receiver: Receiver, error: ConnectionLost | None = None) -> None:
         """``receiver`` ends: as it should, or with ``error`` because it was cut off."""
-        self._receivers.discard(receiver)
+        self._connections.discard(receiver)
         if error is None:
             session.detach(receiver)
         else:
             session.abort(receiver, error)
         if self._is_over(session):
             self._forget(session)
+
+    def hold(self, connection: Cuttable) -> None:
+        """A request that the client has not finished: cut it off if it is still there when the server stops."""
+        self._connections.add(connection)
+
+    def let_go(self, connection: Cuttable) -> None:
+        """The request is finished."""
+        self._connections.discard(connection)
 
     def deliver(self, session: Session, messages: Sequence[Message]) -> Coroutine[Any, Any, None]:
         """What runs the handler for ``messages``, or puts them in line behind a call that runs; to be awaited."""
@@ -219,7 +236,12 @@ class SessionManager:
     def look(self, now: float) -> None:
         """See to heartbeats, silent peers and clients that stayed away; the clock calls it every tick."""
         for session, delivery in list(self._live.items()):
-            if session.look(now):
+            try:
+                is_due = session.look(now)
+            except Exception:  # a third party's receiver: its session ends, the clock goes on
+                logger.exception("session %s: its receiver failed", session.id)
+                is_due = True
+            if is_due:
                 if session.is_open and not delivery.is_idle():
                     session.interrupt(EXPIRED, None)  # a call still runs: on_closed waits for it once more
                 else:
@@ -255,7 +277,9 @@ class SessionManager:
 
     def _forget(self, session: Session) -> None:
         session.forget()
-        delivery = self._live.pop(session)
+        delivery = self._live.pop(session, None)
+        if delivery is None:
+            return
         delivery.overrule()
         url_id = self._ids.pop(session, None)
         if url_id is not None:
@@ -266,13 +290,10 @@ class SessionManager:
             logger.info("session %s: %d messages were not delivered", session.id, session.undelivered)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        if sys.version_info >= (3, 12):
-            task = asyncio.Task(coroutine, loop=asyncio.get_running_loop(), eager_start=True)
-        else:
-            task = asyncio.create_task(coroutine)
-        if not task.done():
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        # Never started eagerly: close() and send() may not run the application's on_closed within the call.
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _wait(self, seconds: float) -> None:
         # Until everybody has gone, at most for so long.
@@ -280,11 +301,12 @@ class SessionManager:
         end = loop.time() + seconds
         for _ in range(3):  # even without grace, what was started just now gets its turn
             await asyncio.sleep(0)
-        while (self._receivers or self._tasks) and loop.time() < end:
+        while (self._connections or self._tasks) and loop.time() < end:
             await asyncio.sleep(min(0.01, seconds))
 
-    async def _cancel_tasks(self) -> None:
-        tasks = list(self._tasks)
+    async def _cancel(self, tasks: Sequence[asyncio.Task[None]]) -> None:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        _, pending = await asyncio.wait(tasks, timeout=max(0.1, self.options.shutdown_grace))
+        if pending:
+            logger.error("%d calls of the handler went on although they were cancelled", len(pending))

@@ -8,6 +8,7 @@ Does not know: who reads them.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ class OptionArguments(TypedDict, total=False):
     client_url: str
     base_url: str | None
     allowed_origins: Literal["*"] | Iterable[str] | None
-    forwarded: bool
+    forwarded: bool | Literal["rfc7239"]
     authenticate: Authenticate | None
     max_message_size: int
     send_buffer_limit: int
@@ -72,19 +73,20 @@ class Options:
         allowed_origins: pages of which origins may connect, besides the endpoint's own. None: only its own.
             A list of origins (``https://app.example.org``) or patterns (``https://*.example.org``).
             ``"*"``: every page, with credentials; the only setting with which jsonp is served.
-        forwarded: trust ``Forwarded`` or ``X-Forwarded-*`` for host, scheme and address. Only behind a proxy
-            that overwrites them.
-        authenticate: coroutine function, called with the request that opens a session. Returns the principal;
-            None answers 401. Later requests must come from an equal principal, else they are answered 404.
+        forwarded: trust the proxy's ``X-Forwarded-Proto``, ``-Host`` and ``-For``; with ``"rfc7239"`` its
+            ``Forwarded`` header instead. Only behind a proxy that sets them itself.
+        authenticate: coroutine function, called with every request but ``/info`` and preflights. Returns the
+            principal; None answers 401 where a session is opened. Later requests of the session must come from
+            an equal principal, else they are answered 404. Where it is costly, cache in it.
         max_message_size: bytes of one request body or websocket message. 262144.
         send_buffer_limit: bytes that wait for one client. 1048576.
-        receive_buffer_limit: bytes of messages that wait for a busy handler, per session; above it the
-            websocket is not read and a send request is answered late. 262144.
+        receive_buffer_limit: bytes of messages that wait for a busy handler, per session, 64 more for each;
+            above it the websocket is not read and a send request is answered late. 262144.
         on_overflow: what happens above ``send_buffer_limit``: ``"close"`` ends the session with 1008,
             ``"drop_oldest"`` and ``"drop_newest"`` lose messages; all three count them.
         max_sessions: sessions of this endpoint; further clients are answered 503. 50000.
         pong_timeout: seconds that a websocket peer may take to answer a ping. 10.
-        write_timeout: seconds that a peer may take no bytes at all. 10.
+        write_timeout: seconds that a peer may take no bytes at all, or send none in the middle of a body. 10.
         shutdown_grace: seconds that goodbyes may take when the server stops. 1.
         websocket_compression: permessage-deflate. Off: it costs 64 KiB and more per connection, and time.
     """
@@ -97,7 +99,7 @@ class Options:
     client_url: str = DEFAULT_CLIENT_URL
     base_url: str | None = None
     allowed_origins: Literal["*"] | tuple[str, ...] | None = None
-    forwarded: bool = False
+    forwarded: bool | Literal["rfc7239"] = False
     authenticate: Authenticate | None = None
     max_message_size: int = 256 * 1024
     send_buffer_limit: int = 1024 * 1024
@@ -125,16 +127,17 @@ class Options:
         )
         _booleans(
             websocket=self.websocket,
-            forwarded=self.forwarded,
             websocket_compression=self.websocket_compression,
         )
+        if self.forwarded not in (True, False, "rfc7239"):
+            raise InvalidOption(f'forwarded is True, False or "rfc7239", not {self.forwarded!r}')
         if self.on_overflow not in OVERFLOW_POLICIES:
             raise InvalidOption(f"on_overflow is one of {OVERFLOW_POLICIES}, not {self.on_overflow!r}")
-        if not isinstance(self.jsessionid, (bool, str)):
+        if not isinstance(self.jsessionid, (bool, str)) or re.search(r"[\x00-\x1f\x7f]", str(self.jsessionid)):
             raise InvalidOption(f"jsessionid is True, False or a string of cookie attributes, not {self.jsessionid!r}")
         _script_url(self.client_url)
-        if self.base_url is not None and not isinstance(self.base_url, str):
-            raise InvalidOption(f"base_url is a URL or None, not {self.base_url!r}")
+        if self.base_url is not None and not str(self.base_url).startswith(("/", "http://", "https://")):
+            raise InvalidOption(f"base_url starts with /, http:// or https://, or is None; not {self.base_url!r}")
         if self.authenticate is not None and not callable(self.authenticate):
             raise InvalidOption("authenticate is a coroutine function that takes the request")
         object.__setattr__(self, "allowed_origins", _origins(self.allowed_origins))
@@ -149,8 +152,8 @@ class Options:
 
 
 def _number(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
-        raise InvalidOption(f"{name} is a number of seconds, not {value!r}")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise InvalidOption(f"{name} is a finite number of seconds, not {value!r}")
 
 
 def _at_least(least: float, **values: float) -> None:

@@ -13,9 +13,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
-from weakref import WeakKeyDictionary
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -30,26 +28,12 @@ logger = logging.getLogger("sockbridge.transports")
 DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 
 
-@dataclass(slots=True)
-class Client:
-    """Who is asking, as far as ``authenticate`` and the request tell.
-
-    Attributes:
-        principal: what ``authenticate`` returned; None where it is not used.
-        credentials: the headers that would be authenticated again if they changed.
-    """
-
-    principal: object | None
-    credentials: tuple[str | None, str | None]
-
-
 class Admission:
     """The door of one endpoint."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
         self._allows = _origin_check(options.allowed_origins)
-        self._owners: WeakKeyDictionary[Session, Client] = WeakKeyDictionary()
 
     @property
     def is_open_to_all(self) -> bool:
@@ -82,7 +66,7 @@ class Admission:
         elif origin.lower() == self._own_origin(request) or self._allows(origin.lower()):
             return None
         logger.warning(
-            "refused a request from %.100r: this endpoint serves %s and what allowed_origins names; "
+            "refused a request from %.100r: this endpoint serves %.100s and what allowed_origins names; "
             "behind a proxy that ends TLS or changes the Host header pass forwarded=True",
             origin,
             self._own_origin(request),
@@ -104,15 +88,14 @@ class Admission:
 
     # The principal.
 
-    async def authenticate(self, request: web.Request) -> Client:
-        """Who opens a session.
+    async def authenticate(self, request: web.Request) -> object | None:
+        """The principal who asks, by the application's ``authenticate``; None where there is none.
 
         Raises:
-            web.HTTPException: 401, or what the application's ``authenticate`` raised; with CORS headers.
+            web.HTTPException: 401, or what ``authenticate`` raised; with CORS headers.
         """
-        credentials = _credentials(request)
         if self._options.authenticate is None:
-            return Client(None, credentials)
+            return None
         try:
             principal = await self._options.authenticate(request)
         except web.HTTPException as error:
@@ -122,40 +105,30 @@ class Admission:
             headers: CIMultiDict[str] = CIMultiDict()
             self.add_cors(headers, request)
             raise web.HTTPUnauthorized(headers=headers, text="Authentication required.\n")
-        return Client(principal, credentials)
-
-    def remember(self, session: Session, client: Client) -> None:
-        """``session`` belongs to ``client``."""
-        if self._options.authenticate is not None:
-            self._owners[session] = client
+        return principal
 
     async def is_owner(self, request: web.Request, session: Session) -> bool:
-        """Does this later request come from the principal that opened the session?
+        """Does this later request come from the principal that opened ``session``?
 
-        The same credentials do; others are authenticated again, since cookies may be renewed in between.
+        Asks ``authenticate`` again: only the application knows by what it tells its users apart.
         """
-        owner = self._owners.get(session)
-        if owner is None or _credentials(request) == owner.credentials:
+        if self._options.authenticate is None:
             return True
         try:
-            client = await self.authenticate(request)
+            return await self.authenticate(request) == session.handshake.principal
         except web.HTTPException:
             return False
-        if client.principal != owner.principal:
-            return False
-        owner.credentials = client.credentials
-        return True
 
     # The handshake.
 
-    def handshake(self, request: web.Request, client: Client, subprotocol: str | None = None) -> Handshake:
+    def handshake(self, request: web.Request, principal: object | None, subprotocol: str | None = None) -> Handshake:
         """What the application is to know of the request that opened its session."""
         remote, scheme, host = self._seen_by_client(request)
         return Handshake(
             url=f"{scheme}://{host}{request.rel_url}",
             headers=request.headers,
             remote=remote,
-            principal=client.principal,
+            principal=principal,
             app=request.app,
             subprotocol=subprotocol,
         )
@@ -166,26 +139,21 @@ class Admission:
 
     def _seen_by_client(self, request: web.Request) -> tuple[str | None, str, str]:
         # (address, scheme, host); the last value of a list is the one that our own proxy wrote.
+        # Only the kind of header that the option names is read: the proxy passes on the other as the client wrote it.
         remote, scheme, host = request.remote, request.scheme, request.host
-        if not self._options.forwarded:
-            return remote, scheme, host
-        if request.forwarded:
-            element = request.forwarded[-1]
-            return element.get("for", remote), element.get("proto", scheme), element.get("host", host)
-        return (
-            _last(request, "X-Forwarded-For") or remote,
-            _last(request, "X-Forwarded-Proto") or scheme,
-            _last(request, "X-Forwarded-Host") or host,
-        )
+        if self._options.forwarded == "rfc7239":
+            element = request.forwarded[-1] if request.forwarded else {}
+            remote, scheme, host = element.get("for", remote), element.get("proto", scheme), element.get("host", host)
+        elif self._options.forwarded:
+            remote = _last(request, "X-Forwarded-For") or remote
+            scheme = _last(request, "X-Forwarded-Proto") or scheme
+            host = _last(request, "X-Forwarded-Host") or host
+        return remote, scheme.lower(), host
 
 
 def _last(request: web.Request, name: str) -> str | None:
     values = request.headers.getall(name, None)
     return values[-1].rpartition(",")[2].strip() if values else None
-
-
-def _credentials(request: web.Request) -> tuple[str | None, str | None]:
-    return request.headers.get("Authorization"), request.headers.get("Cookie")
 
 
 def _origin_check(allowed: str | tuple[str, ...] | None) -> Callable[[str], bool]:

@@ -13,7 +13,7 @@ from typing import ClassVar, Final
 from aiohttp import web
 from multidict import CIMultiDict
 
-from ..errors import ConnectionLost, Refused, SessionBusy
+from ..errors import ConnectionLost, Refused
 from ..options import Options
 from ..sockjs.framing import ANOTHER_CONNECTION, close_frame
 from ..sockjs.manager import SessionManager
@@ -106,14 +106,13 @@ class Transport:
         url_id = request.match_info["session"]
         session = self.manager.find(url_id)
         if session is None:
-            client = await self.admission.authenticate(request)
+            principal = await self.admission.authenticate(request)
             session = self.manager.find(url_id)  # another request may have opened it meanwhile
             if session is None:
                 try:
-                    session = self.manager.create(self.admission.handshake(request, client), url_id=url_id)
+                    session = self.manager.create(self.admission.handshake(request, principal), url_id=url_id)
                 except Refused as refused:
                     raise Refusal(self.unavailable(request, refused)) from None
-                self.admission.remember(session, client)
                 return session
         await self._check_owner(request, session)
         return session
@@ -139,12 +138,12 @@ class Transport:
         """Attach and release are written here once for all transports.
 
         Returns:
-            True if this opened the session, False if it continues it, None if ``receiver`` came second and is
-            to be told ``BUSY_FRAME``.
+            True if this opened the session, False if it continues it, None if ``receiver`` came second (or, by a
+            hair, after the end) and is to be told ``BUSY_FRAME``.
         """
         try:
             return self.manager.attach(session, receiver)
-        except SessionBusy:
+        except Refused:
             return None
 
     def callback(self, request: web.Request) -> str:

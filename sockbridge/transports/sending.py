@@ -7,11 +7,24 @@ Spec: sockjs-protocol 0.3.3, "XhrPolling" (``xhr_send``), "JsonpPolling" (``json
 
 from __future__ import annotations
 
-from aiohttp import web
+import asyncio
+import sys
+from typing import Final
 
-from ..errors import MessageTooBig, ProtocolError
+from aiohttp import ClientPayloadError, web
+from aiohttp.http_exceptions import ContentEncodingError
+
+from ..errors import ConnectionLost, MessageTooBig, ProtocolError
+from ..options import Options
 from ..sockjs.framing import decode_body
 from .base import Transport, logger
+
+LINGER: Final = 2.0
+"""Seconds for which the rest of a refused body is read and thrown away."""
+
+
+class BrokenBody(ProtocolError):
+    """The body of a request cannot be decoded."""
 
 
 class SendingTransport(Transport):
@@ -32,40 +45,94 @@ class SendingTransport(Transport):
         raise NotImplementedError
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
+        upload = Upload(request, self.options)
+        self.manager.hold(upload)
         try:
-            body = await read_body(request, self.options.max_message_size)
-            messages = decode_body(self.payload(body, request))
+            messages = decode_body(self.payload(await upload.read(), request))
         except MessageTooBig as error:
             logger.info("%s: %s", self.name, error)
-            response = self.admission.error(request, 413, f"{error}\n")
-            response.force_close()  # the rest of the body is not worth reading
-            return response
+            return await upload.refuse(self.admission.error(request, 413, f"{error}\n"))
+        except BrokenBody as error:
+            logger.info("%s: %s", self.name, error)
+            return await upload.refuse(self.admission.error(request, 400, f"{error}\n"))
         except ProtocolError as error:
             logger.info("%s: %s", self.name, error)
             return self.admission.error(request, 500, f"{error}\n")
+        except TimeoutError:
+            logger.info("%s: the rest of a body did not come", self.name)
+            return await upload.refuse(self.admission.error(request, 408, "Request timeout.\n"))
+        finally:
+            self.manager.let_go(upload)
         session = await self.find(request)
         await self.manager.accept(session, messages)
         return self.answer(request)
 
 
-async def read_body(request: web.Request, limit: int) -> bytes:
-    """The body of ``request``; aiohttp's ``client_max_size`` does not apply.
+class Upload:
+    """The body of one request: within ``max_message_size``, and never waited for without end."""
 
-    Raises:
-        MessageTooBig: it has more than ``limit`` bytes.
-    """
-    announced = request.content_length
-    if announced is not None and announced > limit:
-        raise MessageTooBig(limit)
-    if request.content.at_eof():  # a middleware has read it; aiohttp keeps what was read
-        return await request.read()
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        chunk = await request.content.readany()
-        if not chunk:
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        size += len(chunk)
-        if size > limit:
-            raise MessageTooBig(limit)
-        chunks.append(chunk)
+    __slots__ = ("_limit", "_patience", "_request")
+
+    def __init__(self, request: web.Request, options: Options) -> None:
+        self._request = request
+        self._limit = options.max_message_size
+        self._patience = options.write_timeout
+
+    async def read(self) -> bytes:
+        """The whole body; aiohttp's ``client_max_size`` does not apply.
+
+        Raises:
+            MessageTooBig: it has more than ``max_message_size`` bytes.
+            BrokenBody: it is not encoded as its headers say.
+            ConnectionLost: the client left in the middle of it.
+            TimeoutError: nothing came for ``write_timeout``.
+        """
+        request = self._request
+        if request.content_length is not None and request.content_length > self._limit:
+            raise MessageTooBig(self._limit)
+        if request.content.at_eof():  # empty; or a middleware has read it, and aiohttp keeps what was read
+            return await request.read()
+        chunks: list[bytes] = []
+        size = 0
+        while chunk := await self._read_chunk():
+            size += len(chunk)
+            if size > self._limit:
+                raise MessageTooBig(self._limit)
+            chunks.append(chunk)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    async def refuse(self, response: web.Response) -> web.Response:
+        """Answer before the body has come, and close; what still comes is thrown away for a moment.
+
+        Closing at once would reset the connection, and the client might never read the answer.
+        """
+        response.force_close()
+        await response.prepare(self._request)
+        await response.write_eof()
+        self._limit = sys.maxsize
+        try:
+            async with asyncio.timeout(LINGER):
+                while await self._read_chunk():
+                    continue
+        except (TimeoutError, ProtocolError, ConnectionLost):
+            if self._request.transport is not None:
+                self._request.transport.close()
+                await asyncio.sleep(0)  # aiohttp notices, and does not wait for the rest as well
+        return response
+
+    def cut(self) -> None:
+        """The server stops."""
+        if self._request.transport is not None:
+            self._request.transport.abort()
+
+    async def _read_chunk(self) -> bytes:
+        content = self._request.content
+        try:
+            if content.is_eof():  # all is here, as with nearly every request: no timer
+                return await content.readany()
+            async with asyncio.timeout(self._patience):
+                return await content.readany()
+        except (ConnectionError, ClientPayloadError):
+            raise ConnectionLost("the client left in the middle of its request") from None
+        except (web.RequestPayloadError, web.HTTPException, ContentEncodingError):
+            raise BrokenBody("the body is not encoded as its headers say") from None

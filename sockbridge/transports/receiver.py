@@ -23,6 +23,9 @@ FRAME_SIZE: Final = 64 * 1024
 """Bytes of messages in one frame of a long backlog; a client parses a frame as a whole."""
 
 
+MAX_MILLISECONDS: Final = 2**31 - 1  # what the kernel's option holds
+
+
 class SocketReceiver:
     """A ``Receiver`` that writes to the transport of ``request``, which must have been answered already.
 
@@ -107,7 +110,7 @@ class SocketReceiver:
                 transport.write(self.encode(frame))
         if session.receiver is not self:
             self.on_let_go()
-        elif self._drain_task is None:
+        elif self._drain_task is None and self.is_connected:
             self._drain_task = asyncio.create_task(self._flush_when_drained())
 
     def tick(self, now: float) -> ConnectionLost | None:
@@ -156,6 +159,6 @@ def _limit_unacknowledged(transport: asyncio.Transport, seconds: float) -> None:
     if connection is None or option is None or connection.family not in (socket.AF_INET, socket.AF_INET6):
         return
     try:
-        connection.setsockopt(socket.IPPROTO_TCP, option, int(seconds * 1000))
+        connection.setsockopt(socket.IPPROTO_TCP, option, min(int(seconds * 1000) or 1, MAX_MILLISECONDS))
     except OSError:  # closed meanwhile: the next tick finds out
         return

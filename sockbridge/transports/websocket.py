@@ -124,17 +124,24 @@ class WebSocketReceiver(SocketReceiver):
                 except ProtocolError as error:
                     logger.info("session %s: %s", session.id, error)
                     self._wire.manager.leave(session, self._wire.fault, error)
-                    await self._say_goodbye(self._wire.fault)
+                    self.flush()  # what the protocol has to say comes before the close frame
+                    self.on_let_go()
                     return
                 self._is_delivering = True
                 await deliver(session, messages)
                 if not self._hand_back(turn):
                     return
             elif kind is WSMsgType.PING:
-                await self._socket.pong(received.data)
+                await self._answer_ping(received.data)
             elif kind is not WSMsgType.PONG:
                 self._wire.manager.leave(session, *self._farewell(received))
                 return
+
+    async def _answer_ping(self, payload: bytes) -> None:
+        try:
+            await self._socket.pong(payload)
+        except ConnectionError:  # the client has gone: what is received next says so
+            return
 
     def _hand_back(self, turn: int) -> bool:
         # After a call of the handler: True if it is still this reader's turn.
@@ -215,10 +222,11 @@ class WebSocketReceiver(SocketReceiver):
     # Time.
 
     def tick(self, now: float) -> ConnectionLost | None:
-        if super().tick(now) is None:
+        if self._is_delivering and not self._has_older:
+            self._take_over()
+        elif (self._is_delivering or self.is_connected) and super().tick(now) is None:
             self._watch_pong(now)
-            if self._is_delivering and not self._has_older:
-                self._take_over()
+        # Where a reader waits, it finds out itself that the client has gone: its last messages may not be read yet.
         return self.lost
 
     def _watch_pong(self, now: float) -> None:
@@ -254,10 +262,10 @@ class WebSocketTransport(Transport):
         return decode_frame(payload)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        client = await self.admission.authenticate(request)
+        principal = await self.admission.authenticate(request)
         subprotocol = self._agree(request)
         try:
-            session = self.manager.create(self.admission.handshake(request, client, subprotocol), self.framing)
+            session = self.manager.create(self.admission.handshake(request, principal, subprotocol), self.framing)
         except Refused as refused:
             raise Refusal(self.unavailable(request, refused)) from None
         try:
@@ -266,16 +274,15 @@ class WebSocketTransport(Transport):
         except (Refusal, ConnectionLost, asyncio.CancelledError):
             self.manager.discard(session)
             raise
-        self.attach(session, receiver)
-        error: ConnectionLost | None = None
+        if self.attach(session, receiver) is None:
+            await response.close(code=CloseCode.GOING_AWAY)
+            return response
         try:
             receiver.flush()
             await receiver.serve()
-        except asyncio.CancelledError:
-            error = ConnectionLost("the request was cancelled")
-            raise
         finally:
-            self.manager.release(session, receiver, error)
+            # Does nothing where the session has ended already, as it should have.
+            self.manager.release(session, receiver, receiver.lost or ConnectionLost("the request was cancelled"))
         return response
 
     async def _upgrade(self, request: web.Request, subprotocol: str | None) -> web.WebSocketResponse:

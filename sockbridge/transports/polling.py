@@ -8,12 +8,17 @@ Spec: sockjs-protocol 0.3.3, "XhrPolling"; docs/conformance.md, section 3.
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from aiohttp import web
 
-from ..errors import ConnectionLost
+from ..errors import ConnectionLost, WriteTimeout
+from ..sockjs.framing import INTERRUPTED
 from ..sockjs.session import Session
 from .base import BUSY_FRAME, Transport
+
+SMALL: Final = 32 * 1024
+"""Bytes that a connection always takes at once. A larger answer may take ``write_timeout`` for each of these."""
 
 
 class PollReceiver:
@@ -74,7 +79,29 @@ class PollingTransport(Transport):
         frame = await self._fetch(session, receiver)
         if is_new:
             self.manager.open_soon(session)
-        return self._answer(frame, request)
+        response = self._answer(frame, request)
+        if len(frame) > SMALL:
+            await self._write(response, session, receiver, request)
+        return response
+
+    async def _write(
+        self, response: web.Response, session: Session, receiver: PollReceiver, request: web.Request
+    ) -> None:
+        # A large answer fills the peer's buffer, and may stay there: it is waited for here, and not for ever.
+        body = response.body
+        assert isinstance(body, bytes)
+        self.manager.hold(receiver)
+        try:
+            async with asyncio.timeout(self.options.write_timeout * (1 + len(body) // SMALL)):
+                await response.prepare(request)
+                await response.write_eof()
+        except TimeoutError:
+            receiver.cut()
+            self.manager.leave(session, INTERRUPTED, WriteTimeout("the client did not take the answer to its poll"))
+        except ConnectionError:
+            self.manager.leave(session, INTERRUPTED, ConnectionLost("the client left in the middle of an answer"))
+        finally:
+            self.manager.let_go(receiver)
 
     async def _fetch(self, session: Session, receiver: PollReceiver) -> bytes:
         # A poll of a client that has gone takes nothing: what waits is then counted as undelivered.

@@ -11,10 +11,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
+import sys
 from collections.abc import Callable
 from typing import Final
 
 from aiohttp import web
+
+if sys.platform != "win32":
+    import fcntl
+    import termios
 
 from ..errors import ConnectionLost, WriteTimeout
 from ..sockjs.session import Session
@@ -23,7 +29,7 @@ FRAME_SIZE: Final = 64 * 1024
 """Bytes of messages in one frame of a long backlog; a client parses a frame as a whole."""
 
 
-MAX_MILLISECONDS: Final = 2**31 - 1  # what the kernel's option holds
+TCP_INFO_SIZE: Final = 60  # bytes of struct tcp_info that we look at; see tcp(7), and <linux/tcp.h> for its fields
 
 
 class SocketReceiver:
@@ -35,13 +41,17 @@ class SocketReceiver:
 
     __slots__ = (
         "_call_soon",
+        "_connection",
         "_drain_task",
+        "_has_written",
         "_is_woken",
+        "_patience",
         "_protocol",
         "_request",
         "_stalled_at",
         "_stalled_size",
         "_transport",
+        "_unacknowledged_at",
         "_write_timeout",
         "lost",
         "session",
@@ -67,7 +77,16 @@ class SocketReceiver:
         self._drain_task: asyncio.Task[None] | None = None
         self._stalled_at: float | None = None
         self._stalled_size = 0
-        _limit_unacknowledged(self._transport, write_timeout)
+        self._connection = _tcp_connection(self._transport)
+        self._has_written = False
+        self._unacknowledged_at: float | None = None
+        if self._transport.get_extra_info("sslcontext") is not None:
+            # The default of asyncio's TLS is eight times as much, out of sight of send_buffer_limit; and below it
+            # bytes leave in steps, so progress shows later.
+            self._transport.set_write_buffer_limits(high=64 * 1024)
+            self._patience = 2 * write_timeout
+        else:
+            self._patience = write_timeout
 
     # For subclasses.
 
@@ -108,6 +127,8 @@ class SocketReceiver:
                 return
             if frame or session.receiver is self:  # a raw websocket's goodbye has no frame
                 transport.write(self.encode(frame))
+                self._has_written = True
+                self._stalled_at = None  # there was room, so the peer has taken something
         if session.receiver is not self:
             self.on_let_go()
         elif self._drain_task is None and self.is_connected:
@@ -116,6 +137,8 @@ class SocketReceiver:
     def tick(self, now: float) -> ConnectionLost | None:
         if self.is_connected:
             self._watch_stall(now)
+            if self._has_written:
+                self._watch_acknowledgements(now)
         elif self.lost is None:
             self.lost = ConnectionLost("the client closed the connection without a goodbye")
         return self.lost
@@ -146,19 +169,42 @@ class SocketReceiver:
         size = self._transport.get_write_buffer_size()
         if self._stalled_at is None or size < self._stalled_size:
             self._stalled_at, self._stalled_size = now, size
-        elif now - self._stalled_at >= self._write_timeout:
-            self.lost = WriteTimeout(f"the client took no bytes for {self._write_timeout:g} seconds")
-            self._transport.abort()
+        elif now - self._stalled_at >= self._patience:
+            self._give_up(f"the client took no bytes for {self._patience:g} seconds")
+
+    def _watch_acknowledgements(self, now: float) -> None:
+        # A peer that vanished without a word takes small writes into the kernel's buffer for a quarter of an hour.
+        # Only the kernel sees that nobody acknowledges them; a peer that is there but does not read acknowledges.
+        silence = None if self._connection is None else _seconds_unacknowledged(self._connection)
+        if silence is None:
+            self._has_written = False
+            self._unacknowledged_at = None
+        elif self._unacknowledged_at is None:
+            self._unacknowledged_at = now
+        elif min(silence, now - self._unacknowledged_at) >= self._write_timeout:
+            self._give_up(f"the client's side acknowledged nothing for {self._write_timeout:g} seconds")
+
+    def _give_up(self, reason: str) -> None:
+        self.lost = WriteTimeout(reason)
+        self._transport.abort()
 
 
-def _limit_unacknowledged(transport: asyncio.Transport, seconds: float) -> None:
-    # A peer that vanished without a word takes small writes into the kernel's buffer for a quarter of an
-    # hour; only the kernel sees that nobody acknowledges them (RFC 5482). Linux has the option.
-    connection = transport.get_extra_info("socket")
-    option = getattr(socket, "TCP_USER_TIMEOUT", None)
-    if connection is None or option is None or connection.family not in (socket.AF_INET, socket.AF_INET6):
-        return
+def _tcp_connection(transport: asyncio.Transport) -> socket.socket | None:
+    # The socket, where the kernel can be asked about it: TCP on Linux.
+    connection: socket.socket | None = transport.get_extra_info("socket")
+    if connection is None or sys.platform != "linux":
+        return None
+    return connection if connection.family in (socket.AF_INET, socket.AF_INET6) else None
+
+
+def _seconds_unacknowledged(connection: socket.socket) -> float | None:
+    # How long ago the peer acknowledged anything, while bytes wait for that; None if none wait.
     try:
-        connection.setsockopt(socket.IPPROTO_TCP, option, min(int(seconds * 1000) or 1, MAX_MILLISECONDS))
-    except OSError:  # closed meanwhile: the next tick finds out
-        return
+        (waiting,) = struct.unpack("i", fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)))
+        if waiting == 0:
+            return None
+        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_SIZE)
+    except (OSError, ValueError):  # closed meanwhile: the next tick finds out
+        return None
+    (last_acknowledgement,) = struct.unpack_from("I", info, 56)  # tcpi_last_ack_recv, in milliseconds
+    return float(last_acknowledgement) / 1000

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final
 
 from ..errors import RemoteError, SessionClosed
@@ -218,16 +218,16 @@ class Delivery:
         self._runner = asyncio.current_task()
         try:
             if error is not None:
-                await self._contain("on_transport_error", self._handler.on_transport_error(self._session, error))
-            await self._contain("on_closed", self._handler.on_closed(self._session, close))
+                await self._contain(self._handler.on_transport_error, error)
+            await self._contain(self._handler.on_closed, close)
         finally:
             self._is_busy = False
 
-    async def _contain(self, name: str, call: Coroutine[Any, Any, None]) -> None:
+    async def _contain(self, call: Callable[[Session, Any], Awaitable[None]], value: object) -> None:
         try:
-            await call
+            await call(self._session, value)
         except (Exception, asyncio.CancelledError) as error:
-            self._report(name, error)
+            self._report(call.__name__, error)
 
     def _fail(self, name: str, error: BaseException) -> None:
         if not isinstance(error, SessionClosed) or self._session.is_open:  # else it is how a loop around drain() ends

@@ -22,11 +22,12 @@ class SessionHandler:
 
     For one session the calls never overlap and come in this order: ``on_connected`` once, ``on_message`` any
     number of times, ``on_transport_error`` at most once, ``on_closed`` once. A client that goes never
-    cancels a call that runs. An exception out of ``on_connected`` or ``on_message`` closes that session with
+    cancels a call that runs (but for ``on_message`` on a websocket where the application's runner is set to
+    ``handler_cancellation=True``). An exception out of ``on_connected`` or ``on_message`` closes that session with
     1011, is logged, and touches no other.
 
     Attributes:
-        subprotocols: websocket subprotocols that the endpoint agrees to, best first (raw websockets).
+        subprotocols: websocket subprotocols that the endpoint agrees to; among them the client's order decides.
     """
 
     subprotocols: Iterable[str] = ()

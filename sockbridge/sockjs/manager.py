@@ -95,6 +95,7 @@ class SessionManager:
             return
         for session in list(self._live):
             session.close(SHUTDOWN.code, SHUTDOWN.reason)
+        self.look(asyncio.get_running_loop().time())  # who has gone a moment ago need not be waited for
         await self._wait(self.options.shutdown_grace)
         for connection in list(self._connections):
             connection.cut()

@@ -106,6 +106,8 @@ class Session:
     Attributes:
         id: random, made by the server, fit for logs. Not the id in the URL, which is the client's secret.
         handshake: the request that opened the session.
+        buffered: bytes of messages that wait for the client.
+        messages: what iteration over the session gives; set for a coroutine handler only.
         undelivered: messages that were sent after the end, dropped by ``on_overflow``, or never fetched.
         has_heartbeat: False switches this session's heartbeats off, e.g. where the application has its own.
     """
@@ -305,7 +307,7 @@ class Session:
         if self._receiver is not None:
             if self._receiver.is_connected:
                 raise SessionBusy(f"session {self.id} has a receiver already")
-            self.abort(self._receiver, ConnectionLost("the client left while the server still wrote to it"))
+            self.abort(self._receiver, ConnectionLost("the client left without a goodbye"))
         self._receiver = receiver
         self._transport = receiver.transport
         self._has_written = True  # heartbeats count from here

@@ -107,7 +107,9 @@ class WebSocketReceiver(SocketReceiver):
         if self._hand_back(0):
             await self._read(0)
         while self._readers:
-            await asyncio.wait(self._readers)
+            done, _ = await asyncio.wait(self._readers)
+            for reader in done:
+                reader.result()
         if self._closing is not None:
             await self._closing
 
@@ -224,9 +226,12 @@ class WebSocketReceiver(SocketReceiver):
     def tick(self, now: float) -> ConnectionLost | None:
         if self._is_delivering and not self._has_older:
             self._take_over()
-        elif (self._is_delivering or self.is_connected) and super().tick(now) is None:
-            self._watch_pong(now)
-        # Where a reader waits, it finds out itself that the client has gone: its last messages may not be read yet.
+        elif self._is_delivering or self.is_connected:
+            if super().tick(now) is None:
+                self._watch_pong(now)
+        else:
+            # The client has gone. The reader finds that out behind the last messages, once nothing waits to be written.
+            self.cut()
         return self.lost
 
     def _watch_pong(self, now: float) -> None:

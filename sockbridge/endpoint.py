@@ -103,6 +103,9 @@ class Endpoint:
         """How many sessions are held, those that are about to be forgotten included."""
         return len(self._manager)
 
+    def __bool__(self) -> bool:
+        return True  # an endpoint without sessions is one all the same
+
     @property
     def counters(self) -> Counters:
         """What has happened here since the start."""

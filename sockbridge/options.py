@@ -199,11 +199,18 @@ def _origins(origins: Any) -> Literal["*"] | tuple[str, ...] | None:
 def _origin(origin: Any) -> str:
     if origin == "null":
         return "null"
-    if not isinstance(origin, str) or not _ORIGIN_PATTERN.fullmatch(origin) or not _has_valid_port(origin):
+    if (
+        not isinstance(origin, str)
+        or not origin.isascii()
+        or not _ORIGIN_PATTERN.fullmatch(origin)
+        or not _has_valid_port(origin)
+    ):
         raise InvalidOption(
             f"an allowed origin is scheme://host[:port], without a path, or scheme://*.host, not {origin!r}"
         )
-    return origin.lower()
+    origin = origin.lower()
+    default_port = ":443" if origin.startswith("https:") else ":80"
+    return origin.removesuffix(default_port)  # as browsers write it
 
 
 def _has_valid_port(origin: str) -> bool:

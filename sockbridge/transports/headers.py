@@ -60,7 +60,7 @@ def add_cors(headers: CIMultiDict[str], request: web.Request) -> None:
     """
     asked = request.headers
     origin = asked.get("Origin")
-    headers["Vary"] = "Origin"
+    headers.add("Vary", "Origin")
     if origin is None:
         headers["Access-Control-Allow-Origin"] = "*"
     else:

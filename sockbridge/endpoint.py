@@ -91,7 +91,7 @@ class Endpoint:
 
     @property
     def prefix(self) -> str:
-        """The mounted URL's path, with the prefixes of sub-applications."""
+        """The mounted URL's path, decoded, with the prefixes of sub-applications."""
         return self._resource.canonical
 
     @property
@@ -166,6 +166,11 @@ class EndpointResource(PrefixResource):
                 self._pages[transport.path] = route
             if transport.path is not None and transport.is_websocket:
                 self._upgrade = route
+
+    @property
+    def canonical(self) -> str:
+        """The prefix as the router looks for it: decoded."""
+        return URL.build(path=self._prefix, encoded=True).path_safe
 
     async def resolve(self, request: web.Request) -> tuple[web.UrlMappingMatchInfo | None, set[str]]:
         """The route for a URL of this endpoint; None for any other, which other routes may know."""

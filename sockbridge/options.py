@@ -208,9 +208,8 @@ def _origin(origin: Any) -> str:
         raise InvalidOption(
             f"an allowed origin is scheme://host[:port], without a path, or scheme://*.host, not {origin!r}"
         )
-    origin = origin.lower()
-    default_port = ":443" if origin.startswith("https:") else ":80"
-    return origin.removesuffix(default_port)  # as browsers write it
+    written: str = origin.lower()
+    return written.removesuffix(":443" if written.startswith("https:") else ":80")  # as browsers write it
 
 
 def _has_valid_port(origin: str) -> bool:

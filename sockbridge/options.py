@@ -136,7 +136,7 @@ class Options:
         if not isinstance(self.jsessionid, (bool, str)) or re.search(r"[\x00-\x1f\x7f]", str(self.jsessionid)):
             raise InvalidOption(f"jsessionid is True, False or a string of cookie attributes, not {self.jsessionid!r}")
         _script_url(self.client_url)
-        if self.base_url is not None and not str(self.base_url).startswith(("/", "http://", "https://")):
+        if self.base_url is not None and not _is_url(self.base_url):
             raise InvalidOption(f"base_url starts with /, http:// or https://, or is None; not {self.base_url!r}")
         if self.authenticate is not None and not callable(self.authenticate):
             raise InvalidOption("authenticate is a coroutine function that takes the request")
@@ -182,9 +182,13 @@ def _booleans(**values: bool) -> None:
             raise InvalidOption(f"{name} is True or False, not {value!r}")
 
 
+def _is_url(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(("/", "http://", "https://"))
+
+
 def _script_url(url: str) -> None:
     # It stands inside an attribute of the iframe page, so it may not end that attribute.
-    if not isinstance(url, str) or not url.startswith(("/", "http://", "https://")) or re.search(r"[\"'<>\s]", url):
+    if not _is_url(url) or re.search(r"[\"'<>\s]", url):
         raise InvalidOption(f"client_url starts with /, http:// or https:// and holds no blank or quote, not {url!r}")
 
 

@@ -91,13 +91,13 @@ class Delivery:
         self._is_busy = self._was_connected = True
         return self._open()
 
-    async def deliver(self, messages: Sequence[Message]) -> None:
+    async def deliver(self, messages: Sequence[Message], runner: asyncio.Task[Any] | None = None) -> None:
         """Call ``on_message`` for each, here and now; behind a call that runs, wait in line instead."""
-        if self._is_busy:
+        if self._is_busy or self._waiting:
             await self.accept(messages)
             return
         self._is_busy = True
-        self._runner = asyncio.current_task()
+        self._runner = runner or asyncio.current_task()  # on Python 3.11 that call costs as much as the JSON
         session, on_message = self._session, self._on_message
         remaining = iter(messages)
         try:
@@ -148,8 +148,6 @@ class Delivery:
     def overrule(self) -> None:
         """A call has run for too long after the end of the session: tell the end beside it."""
         if not self.is_told and self._end is not None:
-            self._is_deaf = True
-            self._drop_line()
             self._spawn(self._tell_end())
 
     def cancel(self) -> None:

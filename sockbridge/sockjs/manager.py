@@ -211,10 +211,12 @@ class SessionManager:
         """The request is finished."""
         self._connections.discard(connection)
 
-    def deliver(self, session: Session, messages: Sequence[Message]) -> Coroutine[Any, Any, None]:
+    def deliver(
+        self, session: Session, messages: Sequence[Message], runner: asyncio.Task[Any] | None = None
+    ) -> Coroutine[Any, Any, None]:
         """What runs the handler for ``messages``, or puts them in line behind a call that runs; to be awaited."""
         delivery = self._live.get(session)
-        return self._ignore(messages) if delivery is None else delivery.deliver(messages)
+        return self._ignore(messages) if delivery is None else delivery.deliver(messages, runner)
 
     async def accept(self, session: Session, messages: Sequence[Message]) -> None:
         """Hand in what a request brought, without waiting for the handler unless too much waits already."""

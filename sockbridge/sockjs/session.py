@@ -58,6 +58,9 @@ class State(enum.Enum):
     CLOSED = "closed"
 
 
+OPEN: Final = State.OPEN
+
+
 class Receiver(Protocol):
     """What a session demands of the connection that carries it to the client.
 
@@ -126,6 +129,7 @@ class Session:
         "_is_new",
         "_on_ending",
         "_options",
+        "_prepare",
         "_quiet_since",
         "_receiver",
         "_relieve_at",
@@ -156,6 +160,7 @@ class Session:
         self._options = options
         self._relieve_at = min(HIGH_WATER, options.send_buffer_limit)
         self._framing = framing
+        self._prepare = framing.prepare
         self._on_ending = on_ending
         self._state = State.CONNECTING
         self._close: Close | None = None
@@ -184,7 +189,7 @@ class Session:
     @property
     def is_open(self) -> bool:
         """True while messages can be sent."""
-        return self._state is State.OPEN
+        return self._state is OPEN
 
     @property
     def attributes(self) -> dict[Any, Any]:
@@ -220,8 +225,8 @@ class Session:
         Raises:
             TypeError: ``message`` is of another type.
         """
-        if self._state is State.OPEN:
-            self.send_prepared(self._framing.prepare(message))
+        if self._state is OPEN:
+            self._queue(self._prepare(message))
         else:
             self.undelivered += 1
 
@@ -230,16 +235,19 @@ class Session:
 
         Prepare once, send to many: equal for all sessions with an equal ``framing``.
         """
-        if self._state is not State.OPEN:
+        if self._state is not OPEN:
             self.undelivered += 1
             return
-        self._buffer.append(prepared)
-        self.buffered += len(prepared)
-        receiver = self._receiver
-        if self.buffered > self._relieve_at:
+        self._queue(prepared)
+
+    def _queue(self, prepared: bytes) -> None:
+        buffer = self._buffer
+        buffer.append(prepared)
+        self.buffered = buffered = self.buffered + len(prepared)
+        if buffered > self._relieve_at:
             self._relieve()
-        elif receiver is not None:
-            receiver.wake()
+        elif len(buffer) == 1 and self._receiver is not None:
+            self._receiver.wake()  # later messages find it awake
 
     async def drain(self) -> None:
         """Wait until less than 64 KiB wait for the client: flow control for whoever sends much.
@@ -251,7 +259,7 @@ class Session:
             # The peer swallowed the burst as fast as it was sent; let the other sessions have their turn.
             self._has_yielded = True
             await asyncio.sleep(0)
-        while self._state is State.OPEN and self.buffered > HIGH_WATER:
+        while self._state is OPEN and self.buffered > HIGH_WATER:
             if self._drained is None:
                 self._drained = asyncio.Event()
             self._drained.clear()
@@ -275,7 +283,7 @@ class Session:
         Spec: sockjs-protocol, "Handling close".
         """
         check_close(code, reason)
-        if self._state is State.OPEN:
+        if self._state is OPEN:
             self._end(Close(int(code), reason), None, is_ours=True)
 
     def __aiter__(self) -> AsyncIterator[Message]:
@@ -312,9 +320,14 @@ class Session:
         self._transport = receiver.transport
         self._has_written = True  # heartbeats count from here
         if self._state is State.CONNECTING:
-            self._state = State.OPEN
+            self._state = OPEN
             return True
         return False
+
+    @property
+    def has_more(self) -> bool:
+        """True if ``take_frame`` would return a frame."""
+        return bool(self._buffer) or self._close is not None or self._heartbeat_is_due or self._is_new
 
     def take_frame(self, max_bytes: int) -> bytes | None:
         """The next frame for the client: open, messages, close or heartbeat; None if nothing waits.
@@ -351,7 +364,7 @@ class Session:
         if self._receiver is receiver:
             self._receiver = None
             self._heartbeat_is_due = False
-            if self._state is State.OPEN:
+            if self._state is OPEN:
                 self._deadline = None
 
     def abort(self, receiver: Receiver, error: ConnectionLost) -> None:
@@ -368,7 +381,7 @@ class Session:
 
     def interrupt(self, close: Close, error: RemoteError | None) -> None:
         """End an open session for a reason that is not the application's; what waits is counted as lost."""
-        if self._state is State.OPEN:
+        if self._state is OPEN:
             self._forfeit()
             self._end(close, error, is_ours=False)
 

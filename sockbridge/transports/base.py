@@ -21,6 +21,7 @@ from ..sockjs.session import Receiver, Session
 from .admission import Admission
 from .callback import check_callback
 from .headers import JAVASCRIPT, answer_headers, method_not_allowed, preflight
+from .receiver import TurnEnd
 
 logger = logging.getLogger("sockbridge.transports")
 
@@ -60,6 +61,7 @@ class Transport:
         self.manager = manager
         self.admission = admission
         self.options = options
+        self.turn_end = TurnEnd()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer a request of this transport's method whose origin is allowed.

@@ -24,7 +24,7 @@ class StreamReceiver(SocketReceiver):
     __slots__ = ("_done", "_format", "_is_chunked", "_room")
 
     def __init__(self, transport: StreamingTransport, session: Session, request: web.Request, is_chunked: bool) -> None:
-        super().__init__(transport.name, session, request, transport.options.write_timeout)
+        super().__init__(transport.name, session, request, transport.options.write_timeout, transport.turn_end)
         self._format: Callable[[bytes], bytes] = transport.format
         self._room = transport.options.response_limit
         self._is_chunked = is_chunked

@@ -63,6 +63,10 @@ def websocket_frame(opcode: int, payload: bytes) -> bytes:
     return _header_long(opcode, 127, size) + payload
 
 
+TEXT_MESSAGE = WSMsgType.TEXT
+BINARY_MESSAGE = WSMsgType.BINARY
+
+
 class WebSocketReceiver(SocketReceiver):
     """Reads and writes one websocket."""
 
@@ -86,7 +90,7 @@ class WebSocketReceiver(SocketReceiver):
         request: web.Request,
         response: web.WebSocketResponse,
     ) -> None:
-        super().__init__(wire.name, session, request, wire.options.write_timeout)
+        super().__init__(wire.name, session, request, wire.options.write_timeout, wire.turn_end)
         self._wire = wire
         self._socket = response
         self._turn = 0  # whose turn it is to read
@@ -116,13 +120,14 @@ class WebSocketReceiver(SocketReceiver):
     async def _read(self, turn: int) -> None:
         session, receive = self.session, self._socket.receive
         deliver, parse = self._wire.manager.deliver, self._wire.parse
+        runner = asyncio.current_task()
         while True:
             received = await receive()
             self._unanswered = False
             kind = received.type
-            if kind is WSMsgType.TEXT or kind is WSMsgType.BINARY:
+            if kind is TEXT_MESSAGE or kind is BINARY_MESSAGE:
                 try:
-                    messages = parse(received.data, kind is WSMsgType.BINARY)
+                    messages = parse(received.data, kind is not TEXT_MESSAGE)
                 except ProtocolError as error:
                     logger.info("session %s: %s", session.id, error)
                     self._wire.manager.leave(session, self._wire.fault, error)
@@ -130,7 +135,7 @@ class WebSocketReceiver(SocketReceiver):
                     self.on_let_go()
                     return
                 self._is_delivering = True
-                await deliver(session, messages)
+                await deliver(session, messages, runner)
                 if not self._hand_back(turn):
                     return
             elif kind is WSMsgType.PING:
@@ -185,7 +190,7 @@ class WebSocketReceiver(SocketReceiver):
 
     def flush(self) -> None:
         if not self._socket.compress:
-            super().flush()
+            SocketReceiver.flush(self)
         elif self._writer is None:
             self._writer = asyncio.create_task(self._write_compressed())
 

@@ -1,0 +1,272 @@
+"""The house: who may import whom, which rooms are pure, how large a file may be.
+
+A new file needs its row in ``MAY_IMPORT``, in the same commit; so does a new import between two files.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import sockbridge
+
+PACKAGE = Path(sockbridge.__file__).parent
+
+FACE = "__init__"
+SHELF = "transports/__init__"
+
+MAY_IMPORT: dict[str, str] = {
+    # file: the files of sockbridge that it may import, the lower rooms first
+    "errors": "",
+    "options": "errors",
+    "sockjs/__init__": "",
+    "sockjs/framing": "errors",
+    "sockjs/handshake": "",
+    "sockjs/session": "errors options sockjs/framing sockjs/handshake",
+    "sockjs/handler": "errors sockjs/framing sockjs/session",
+    "sockjs/delivery": "errors sockjs/framing sockjs/handler sockjs/session",
+    "sockjs/manager": ("errors options sockjs/framing sockjs/handshake sockjs/session sockjs/handler sockjs/delivery"),
+    "transports/callback": "",
+    "transports/headers": "",
+    "transports/receiver": "errors sockjs/session",
+    "transports/admission": "options sockjs/handshake sockjs/session transports/headers",
+    "transports/base": (
+        "errors options sockjs/framing sockjs/session sockjs/manager "
+        "transports/admission transports/callback transports/headers transports/receiver"
+    ),
+    "transports/polling": "errors sockjs/framing sockjs/session transports/base",
+    "transports/sending": "errors options sockjs/framing transports/base",
+    "transports/streaming": "errors sockjs/session transports/base transports/receiver",
+    "transports/websocket": "errors sockjs/framing sockjs/session transports/base transports/receiver",
+    "transports/websocket_raw": "errors sockjs/framing transports/websocket",
+    "transports/xhr_polling": "transports/polling",
+    "transports/xhr_send": "transports/headers transports/sending",
+    "transports/xhr_streaming": "transports/streaming",
+    "transports/eventsource": "transports/headers transports/streaming",
+    "transports/htmlfile": "sockjs/framing transports/headers transports/streaming",
+    "transports/jsonp": "errors transports/headers transports/htmlfile transports/polling transports/sending",
+    SHELF: (
+        "transports/websocket transports/websocket_raw transports/xhr_polling transports/xhr_send "
+        "transports/xhr_streaming transports/eventsource transports/htmlfile transports/jsonp"
+    ),
+    "pages": "options transports/admission transports/headers",
+    "endpoint": (
+        "errors options sockjs/framing sockjs/session sockjs/handler sockjs/manager "
+        f"transports/admission transports/base {SHELF} pages"
+    ),
+    FACE: (
+        f"errors options sockjs/framing sockjs/handshake sockjs/session sockjs/handler sockjs/manager {SHELF} endpoint"
+    ),
+}
+
+PURE = {"errors", "options", "sockjs/framing", "sockjs/handshake", "sockjs/session", "transports/callback"}
+"""Files without loop, clock and chance: what they need of those is passed in."""
+
+KNOWS_THE_LOOP = {"sockjs/session", "sockjs/handler", "sockjs/delivery", "sockjs/manager"}
+"""Files below the transports that may import asyncio; ``session`` only to let a coroutine wait."""
+
+PASSIVE_ASYNCIO = {"Event", "sleep"}
+
+KNOWS_THE_CLOCK = {"sockjs/manager", "pages", "transports/headers"}
+"""Files that may ask for the time or for chance: they hand it on to the others."""
+
+CLOCKS = {"time", "datetime", "random", "secrets", "uuid"}
+
+CONTAINS_ERRORS = {"sockjs/delivery", "sockjs/manager"}
+"""Files that catch whatever others raise: the handler's calls; its ``on_stop``, and a third party's receiver."""
+
+MAX_CODE_LINES = 350
+
+
+def files() -> list[str]:
+    return sorted(path.relative_to(PACKAGE).with_suffix("").as_posix() for path in PACKAGE.rglob("*.py"))
+
+
+def source(file: str) -> str:
+    return (PACKAGE / f"{file}.py").read_text(encoding="utf-8")
+
+
+def imports(file: str, text: str) -> Iterator[str]:
+    """Every module that ``text`` imports, wherever it stands, by its full dotted name; names in it as well."""
+    package = ["sockbridge", *file.split("/")[:-1]]
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*start, *filter(None, [node.module])])
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def inner_imports(file: str, text: str) -> set[str]:
+    """The files of sockbridge among the imports."""
+    found = set()
+    for name in imports(file, text):
+        first, *parts = name.split(".")
+        if first == "sockbridge":
+            # the longest beginning of the name that is a file; what follows is a name in it
+            candidates = ["/".join(parts[:length]) for length in range(len(parts), 0, -1)]
+            spellings = [spelling for one in candidates for spelling in (one, f"{one}/__init__")]
+            found.add(next((one for one in spellings if (PACKAGE / f"{one}.py").is_file()), FACE))
+    return found
+
+
+def outer_imports(file: str, text: str) -> set[str]:
+    """The top-level packages among the imports, sockbridge's own left out."""
+    return {name.partition(".")[0] for name in imports(file, text)} - {"sockbridge", "__future__"}
+
+
+def code_lines(text: str) -> int:
+    """Lines with code: no blank lines, comments and docstrings."""
+    silent = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    lines: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in silent:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            lines.difference_update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return len(lines)
+
+
+def catches_everything(handler: ast.ExceptHandler) -> bool:
+    caught = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    return any(
+        one is None or (isinstance(one, ast.Name) and one.id in ("Exception", "BaseException")) for one in caught
+    )
+
+
+# The tools themselves.
+
+SAMPLE = '''"""Docstring
+of two lines."""
+from __future__ import annotations
+import asyncio  # a comment is no code
+from typing import TYPE_CHECKING
+from .. import errors, options as knobs
+from . import framing
+from .session import Session
+import sockbridge.pages
+from sockbridge import mount
+from ..transports import DEFAULT_TRANSPORTS
+
+if TYPE_CHECKING:
+    from ..transports.base import Transport
+
+
+# another comment
+def late():
+    """Docstring."""
+    from aiohttp import web
+
+    return """two
+    lines"""
+'''
+
+
+def test_imports_are_found_wherever_they_stand() -> None:
+    assert inner_imports("sockjs/sample", SAMPLE) == {
+        "errors",
+        "options",
+        "sockjs/framing",
+        "sockjs/session",
+        "pages",
+        FACE,
+        SHELF,
+        "transports/base",
+    }
+    assert outer_imports("sockjs/sample", SAMPLE) == {"asyncio", "typing", "aiohttp"}
+
+
+def test_only_code_counts_as_code() -> None:
+    assert code_lines(SAMPLE) == 15
+
+
+# The house.
+
+
+def test_every_file_has_its_row_and_every_row_its_file() -> None:
+    assert sorted(MAY_IMPORT) == files()
+
+
+@pytest.mark.parametrize("file", files())
+def test_a_file_imports_what_its_row_allows_and_no_row_allows_more(file: str) -> None:
+    assert sorted(inner_imports(file, source(file))) == sorted(MAY_IMPORT[file].split())
+
+
+def test_nobody_imports_a_face_but_the_endpoint_its_shelf() -> None:
+    users = {
+        file: faces
+        for file in files()
+        if (faces := {one for one in inner_imports(file, source(file)) if one.endswith("__init__")})
+    }
+    assert users == {FACE: {SHELF}, "endpoint": {SHELF}}
+
+
+def test_imports_draw_no_circle() -> None:
+    below = {file: inner_imports(file, source(file)) for file in files()}
+    while free := [file for file, lower in below.items() if not lower]:
+        for file in free:
+            del below[file]
+        below = {file: lower - set(free) for file, lower in below.items()}
+    assert below == {}, "each of these imports another of these"
+
+
+def test_only_the_upper_rooms_know_aiohttp() -> None:
+    users = {file for file in files() if "aiohttp" in outer_imports(file, source(file))}
+    assert users <= {"endpoint", "pages"} | {file for file in files() if file.startswith("transports/")}
+    assert not users & (PURE | KNOWS_THE_LOOP)
+
+
+def test_only_the_endpoint_knows_yarl() -> None:
+    assert {file for file in files() if "yarl" in outer_imports(file, source(file))} == {"endpoint"}
+
+
+def test_only_these_rooms_below_the_transports_know_the_loop() -> None:
+    below = [file for file in files() if not file.startswith("transports/") or file in PURE]
+    assert {file for file in below if "asyncio" in outer_imports(file, source(file))} == KNOWS_THE_LOOP
+
+
+def test_the_session_uses_the_loop_only_to_wait() -> None:
+    used = {
+        node.attr
+        for node in ast.walk(ast.parse(source("sockjs/session")))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "asyncio"
+    }
+    assert used <= PASSIVE_ASYNCIO
+
+
+@pytest.mark.parametrize("file", sorted(set(files()) - KNOWS_THE_CLOCK))
+def test_time_and_chance_are_passed_in(file: str) -> None:
+    tree = ast.parse(source(file))
+    called = {
+        node.func.attr for node in ast.walk(tree) if isinstance(node, ast.Call) if isinstance(node.func, ast.Attribute)
+    }
+    assert outer_imports(file, source(file)) & CLOCKS == set()
+    if file in PURE | KNOWS_THE_LOOP:
+        assert called & {"time", "now", "monotonic", "perf_counter", "call_later", "call_at", "urandom"} == set()
+
+
+def test_pure_files_import_nothing_that_acts() -> None:
+    allowed = {
+        "asyncio",  # session only, see above
+        "collections", "dataclasses", "enum", "http", "json", "math", "msgspec", "multidict", "re", "typing", "urllib",
+    }  # fmt: skip
+    assert {file: names for file in PURE if (names := outer_imports(file, source(file)) - allowed)} == {}
+
+
+@pytest.mark.parametrize("file", sorted(set(files()) - CONTAINS_ERRORS))
+def test_nobody_else_catches_everything(file: str) -> None:
+    handlers = [node for node in ast.walk(ast.parse(source(file))) if isinstance(node, ast.ExceptHandler)]
+    assert [handler.lineno for handler in handlers if catches_everything(handler)] == []
+
+
+@pytest.mark.parametrize("file", files())
+def test_a_file_stays_small_and_says_what_it_is(file: str) -> None:
+    assert code_lines(source(file)) <= MAX_CODE_LINES
+    assert ast.get_docstring(ast.parse(source(file)))

@@ -148,6 +148,8 @@ class Delivery:
     def overrule(self) -> None:
         """A call has run for too long after the end of the session: tell the end beside it."""
         if not self.is_told and self._end is not None:
+            self._is_deaf = True
+            self._drop_line()
             self._spawn(self._tell_end())
 
     def cancel(self) -> None:

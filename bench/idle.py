@@ -1,0 +1,151 @@
+"""What a session costs that has nothing to say: memory, and CPU time for its heartbeats.
+
+How: 10,000 clients connect and only answer pings. Memory is what the server's resident memory has grown by,
+divided by their number; the kernel's socket buffers are not in it. CPU is the server's CPU time over two whole
+heartbeats (50 seconds), in percent of one core. Each kind has a server of its own: sockbridge websockets,
+sockbridge xhr_streaming sessions, and bare aiohttp websockets (with aiohttp's own pings) for comparison.
+
+Run: ``python -m bench.idle [--quick] [--json FILE]``
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import aiohttp
+
+from .process import Server, allow_connections, pin, progress, two_cores
+from .websocket_load import GUARD, OPEN, IdleClients, WrongReply, connect, expect
+
+HEARTBEAT = 25.0
+
+Connect = Callable[[int, int], socket.socket]
+"""Makes a session of the server at a port; the second number tells it from others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What is measured: clients, and the server that they connect to."""
+
+    name: str
+    server: str
+    options: dict[str, float]
+    connect: Connect
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of one kind.
+
+    Attributes:
+        memory: bytes of resident memory per session.
+        busy: part of a core while idle, heartbeats included.
+        heartbeats: how many the clients got.
+    """
+
+    name: str
+    sessions: int
+    memory: float
+    busy: float
+    heartbeats: int
+
+
+def connect_websocket(port: int, number: int) -> socket.socket:
+    """A bare websocket."""
+    connection, _rest = connect(port, f"/echo/000/idle{number}/websocket")
+    return connection
+
+
+def connect_sockjs_websocket(port: int, number: int) -> socket.socket:
+    """A framed websocket that has got its open frame."""
+    connection, rest = connect(port, f"/echo/000/idle{number}/websocket")
+    expect(connection, rest, OPEN)
+    return connection
+
+
+def connect_stream(port: int, number: int) -> socket.socket:
+    """An xhr_streaming response that has got its prelude and open frame."""
+    connection = socket.create_connection(("127.0.0.1", port), GUARD)
+    request = f"POST /echo/000/idle{number}/xhr_streaming HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n"
+    connection.sendall(request.encode())
+    received = b""
+    while not received.endswith(b"\no\n\r\n"):
+        more = connection.recv(65536)
+        if not more:
+            raise WrongReply(f"the stream ended early: {received[:200]!r}")
+        received += more
+    return connection
+
+
+KINDS = (
+    Kind("bare aiohttp websocket", "aiohttp", {"heartbeat": HEARTBEAT}, connect_websocket),
+    Kind("sockbridge websocket", "sockbridge", {"heartbeat_delay": HEARTBEAT}, connect_sockjs_websocket),
+    Kind("sockbridge xhr_streaming", "sockbridge", {"heartbeat_delay": HEARTBEAT}, connect_stream),
+)
+
+
+def measure(kind: Kind, count: int, seconds: float) -> Cost:
+    """Connect ``count`` clients of ``kind`` and watch their server for ``seconds``."""
+    server_core, load_core = two_cores()
+    pin(load_core)
+    with Server(kind.server, server_core, **kind.options) as server:
+        clients = IdleClients()
+        kind.connect(server.port, -1).close()  # what the first session loads belongs to no session
+        before = server.ask("objects").resident
+        for number in range(count):
+            clients.add(kind.connect(server.port, number))
+            if (number + 1) % 1000 == 0:
+                clients.listen(0.01)  # answer pings meanwhile
+                progress(f"{kind.name}: {number + 1}/{count} connected")
+        memory = (server.ask("objects").resident - before) / count
+        clients.pings = 0
+        busy = server.busy_seconds()
+        passed = 0.0
+        while passed < seconds:
+            clients.listen(min(5.0, seconds - passed))
+            passed += min(5.0, seconds - passed)
+            progress(f"{kind.name}: idle for {passed:.0f}/{seconds:.0f} s")
+        busy = server.busy_seconds() - busy
+        clients.close()
+    return Cost(kind.name, count, memory, busy / seconds, clients.pings)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="1,000 sessions of each kind, one heartbeat")
+    parser.add_argument("--sessions", type=int, help="sessions of each kind")
+    parser.add_argument("--seconds", type=float, help="how long to watch")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    options = parser.parse_args(arguments)
+    count = options.sessions or (1000 if options.quick else 10_000)
+    seconds = options.seconds or (HEARTBEAT if options.quick else 2 * HEARTBEAT)
+    allow_connections(count)
+    costs = []
+    try:
+        for kind in KINDS:
+            costs.append(measure(kind, count, seconds))
+    except WrongReply as error:
+        print(f"\nFAILED: {error}")
+        return 1
+    except KeyboardInterrupt:
+        print("\nstopped")
+        return 130
+    print(f"\n{count} idle sessions of each kind, Python {platform.python_version()}, aiohttp {aiohttp.__version__}")
+    print(f"{'':26}{'KiB per session':>16}{'% of a core':>13}{'heartbeats':>12}")
+    for cost in costs:
+        print(f"{cost.name:26}{cost.memory / 1024:16.1f}{cost.busy:13.1%}{cost.heartbeats:12,}")
+    if options.json:
+        options.json.write_text(json.dumps([asdict(cost) for cost in costs], indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

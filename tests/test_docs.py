@@ -1,0 +1,698 @@
+"""The documentation: its examples run, its tables agree with the code, its links lead somewhere."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import dataclasses
+import json
+import logging
+import re
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+import sockbridge
+from demo.scripts import SOCKJS
+from sockbridge.endpoint import EndpointResource
+from sockbridge.transports.base import Transport
+from tests.fakes import GUARD, RecordingHandler, serve
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted((ROOT / "docs").glob("*.md")) + [page for page in [ROOT / "README.md"] if page.exists()]
+
+BLOCK = re.compile(r"(?:^<!-- example: (?P<name>[\w-]+) -->\n)?^```python\n(?P<source>.*?)^```$", re.M | re.S)
+
+
+# The examples.
+
+
+@dataclass(frozen=True)
+class Example:
+    """A Python block of a page; ``name`` is "" unless a comment before it gives one."""
+
+    page: str
+    line: int
+    name: str
+    source: str
+
+    def __str__(self) -> str:
+        return f"{self.page}-{self.name or self.line}"
+
+    @property
+    def is_complete(self) -> bool:
+        return re.search(r"^(import|from) ", self.source, re.M) is not None
+
+
+def examples() -> Iterator[Example]:
+    for page in PAGES:
+        text = page.read_text()
+        for match in BLOCK.finditer(text):
+            line = text.count("\n", 0, match.start("source")) + 1
+            yield Example(page.name, line, match["name"] or "", match["source"])
+
+
+EXAMPLES = list(examples())
+COMPLETE = [example for example in EXAMPLES if example.is_complete]
+
+
+def load(example: Example) -> dict[str, Any]:
+    """The names that ``example`` defines. Its ``web.run_app`` is left out: the test serves the application."""
+    tree = ast.parse(example.source)
+    tree.body = [node for node in tree.body if not is_run_app(node)]
+    names: dict[str, Any] = {"__name__": "example"}
+    exec(compile(tree, f"{example.page}:{example.line}", "exec"), names)
+    return names
+
+
+def is_run_app(node: ast.stmt) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Call)
+        and ast.unparse(node.value.func) == "web.run_app"
+    )
+
+
+async def application(names: dict[str, Any]) -> web.Application | None:
+    if "make_app" in names:
+        made: web.Application = await names["make_app"]()
+        return made
+    return names.get("app")
+
+
+def prefixes(app: web.Application) -> Iterator[str]:
+    """Where endpoints are mounted, in sub-applications as well."""
+    for resource in app.router.resources():
+        if isinstance(resource, EndpointResource):
+            yield resource.canonical
+        elif isinstance(resource, web.PrefixedSubAppResource):
+            yield from prefixes(resource.get_info()["app"])
+
+
+class Client:
+    """A polling client of one session."""
+
+    def __init__(self, http: aiohttp.ClientSession, endpoint: str, session: str = "docs") -> None:
+        self.http = http
+        self.endpoint = endpoint
+        self.url = f"{endpoint}/000/{session}"
+
+    async def connect(self, **headers: str) -> int:
+        """Opens the session; returns the status."""
+        async with self.http.post(f"{self.url}/xhr", headers=headers) as response:
+            if response.status == 200:
+                assert await response.text() == "o\n"
+            return response.status
+
+    async def send(self, *messages: str, **headers: str) -> int:
+        async with self.http.post(f"{self.url}/xhr_send", data=json.dumps(messages), headers=headers) as response:
+            return response.status
+
+    async def poll(self, **headers: str) -> str:
+        """The next frame."""
+        async with self.http.post(f"{self.url}/xhr", headers=headers) as response:
+            return (await response.text()).removesuffix("\n")
+
+    async def messages(self, count: int) -> list[str]:
+        """The next ``count`` messages, or more, in as many polls as it takes."""
+        messages: list[str] = []
+        while len(messages) < count:
+            frame = await self.poll()
+            assert frame.startswith("a"), frame
+            messages += json.loads(frame[1:])
+        return messages
+
+    async def ask(self, *messages: str) -> list[str]:
+        """Sends, and waits for as many answers."""
+        assert await self.send(*messages) == 204
+        return await self.messages(len(messages))
+
+
+Talk = Callable[[str, aiohttp.ClientSession, dict[str, Any]], Awaitable[None]]
+TALKS: dict[str, Talk] = {}
+
+
+def talk(name: str) -> Callable[[Talk], Talk]:
+    """Registers what is said to the application of the example ``name``."""
+
+    def register(function: Talk) -> Talk:
+        TALKS[name] = function
+        return function
+
+    return register
+
+
+async def expect_echo(endpoint: str, http: aiohttp.ClientSession, change: Callable[[str], str] = str) -> None:
+    client = Client(http, endpoint, "echo")
+    assert await client.connect() == 200
+    assert await client.ask("hello", "") == [change("hello"), ""]
+
+
+@talk("quickstart")
+async def talk_to_quickstart(base: str, http: aiohttp.ClientSession, names: dict[str, Any]) -> None:
+    await expect_echo(f"{base}/echo", http)
+    async with http.get(base) as response:
+        page = await response.text()
+    assert f'src="{SOCKJS.cdn_url}"' in page
+    assert f'integrity="{SOCKJS.integrity}"' in page
+
+
+@talk("gunicorn")
+@talk("options")
+@talk("uvloop")
+async def talk_to_echo(base: str, http: aiohttp.ClientSession, names: dict[str, Any]) -> None:
+    await expect_echo(f"{base}/echo", http)
+
+
+@talk("existing")
+async def talk_to_existing(base: str, http: aiohttp.ClientSession, names: dict[str, Any]) -> None:
+    client = Client(http, f"{base}/news")
+    await client.connect()
+    assert await client.messages(1) == ["welcome"]
+    async with http.post(f"{base}/publish", data="extra") as response:
+        # The test that precedes this talk has a session of its own.
+        assert await response.json() == {"sent_to": len(list(names["app"][names["NEWS"]].sessions))}
+    assert await client.messages(1) == ["extra"]
+
+
+@talk("several")
+async def talk_to_several(base: str, http: aiohttp.ClientSession, names: dict[str, Any]) -> None:
+    await expect_echo(f"{base}/echo", http)
+    await expect_echo(f"{base}/api/v1/shout", http, str.upper)
+    async with http.get(f"{base}/api/v1/shout/info") as response:
+        assert (await response.json())["websocket"] is False
+
+
+@talk("subapp")
+async def talk_to_subapp(base: str, http: aiohttp.ClientSession, names: dict[str, Any]) -> None:
+    assert names["endpoint"].prefix == "/chat/live"
+    client = Client(http, f"{base}/chat/live")
+    await client.connect()
+    assert await client.messages(1) == ["hello from the sub-application"]
+
+
+@talk("handler-shared")
+async def talk_to_shared(base: str, http: aiohttp.ClientSession, names: dict[str, Any]) -> None:
+    first, second = Client(http, f"{base}/chat", "a"), Client(http, f"{base}/chat", "b")
+    await first.connect()
+    greeting = (await first.messages(1))[0]
+    await second.connect()
+    await second.messages(1)
+    await first.send("hi")
+    assert await second.messages(1) == [greeting.removeprefix("you are ") + ": hi"]
+
+
+@talk("handler-class")
+async def talk_to_class(base: str, http: aiohttp.ClientSession, names: dict[str, Any]) -> None:
+    for session in "ab":
+        client = Client(http, f"{base}/counter", session)
+        await client.connect()
+        assert await client.ask("x", "y") == ["1", "2"]
+
+
+@talk("handler-coroutine")
+async def talk_to_coroutine(base: str, http: aiohttp.ClientSession, names: dict[str, Any]) -> None:
+    client = Client(http, f"{base}/adder")
+    await client.connect()
+    await client.messages(1)
+    await client.send("1", "41", "stop")
+    assert await client.messages(1) == ["total 42"]
+    assert await client.poll() == 'c[1000,"Normal closure"]'
+
+
+@talk("handler-drain")
+async def talk_to_drain(base: str, http: aiohttp.ClientSession, names: dict[str, Any]) -> None:
+    client = Client(http, f"{base}/numbers")
+    await client.connect()
+    numbers = await client.messages(30_000)
+    assert numbers == [str(number) for number in range(len(numbers))]
+
+
+@talk("handler-principal")
+async def talk_to_principal(base: str, http: aiohttp.ClientSession, names: dict[str, Any]) -> None:
+    client = Client(http, f"{base}/private")
+    assert await client.connect() == 401
+    assert await client.connect(Cookie="login=s3cret") == 200
+    assert await client.poll(Cookie="login=s3cret") == 'a["hello ada"]'
+    assert await client.send("mine", Cookie="login=s3cret; theme=dark") == 204
+    assert await client.send("stolen") == 404
+
+
+@talk("handler-raw")
+async def talk_to_raw(base: str, http: aiohttp.ClientSession, names: dict[str, Any]) -> None:
+    async with http.ws_connect(f"{base}/sum/websocket", protocols=["checksum.v1"]) as connection:
+        assert connection.protocol == "checksum.v1"
+        await connection.send_bytes(b"\1\2\3")
+        assert await connection.receive_bytes() == b"\0\0\0\6"
+        await connection.send_str("text")
+        assert await connection.receive_str() == "bytes, please"
+
+
+@talk("ndjson")
+async def talk_to_ndjson(base: str, http: aiohttp.ClientSession, names: dict[str, Any]) -> None:
+    client = Client(http, f"{base}/echo")
+    url = f"{client.endpoint}/000/lines"
+    async with http.post(f"{url}/ndjson", headers={"Origin": base}) as stream:
+        assert stream.headers["Content-Type"] == "application/x-ndjson"
+        assert stream.headers["Access-Control-Allow-Origin"] == base
+        assert await stream.content.readline() == b"\n"
+        assert await stream.content.readline() == b"o\n"
+        async with http.post(f"{url}/ndjson") as second:
+            assert await second.text() == '\nc[2010,"Another connection still open"]\n'
+        async with http.post(f"{url}/xhr_send", data='["hello","100% %20"]') as sent:
+            assert sent.status == 204
+        frames = [await stream.content.readline()]
+        if frames != [b'a["hello","100% %20"]\n']:
+            frames.append(await stream.content.readline())
+            assert frames == [b'a["hello"]\n', b'a["100% %20"]\n']
+    async with http.get(f"{url}/ndjson") as wrong:
+        assert (wrong.status, wrong.headers["Allow"]) == (405, "POST, OPTIONS")
+    async with http.post(f"{url}/ndjson", headers={"Origin": "https://other.example"}) as foreign:
+        assert foreign.status == 403
+
+
+@talk("security-authenticate")
+async def talk_to_authenticate(base: str, http: aiohttp.ClientSession, names: dict[str, Any]) -> None:
+    client = Client(http, f"{base}/inbox")
+    assert await client.connect() == 401
+    assert await client.connect(Cookie="login=k3y-of-bob") == 403
+    assert await client.connect(Cookie="login=k3y-of-ada") == 200
+    assert await client.poll(Cookie="login=k3y-of-ada") == 'a["messages for ada"]'
+    names["log_out"]("ada")
+    assert await client.poll(Cookie="login=k3y-of-ada") == 'c[4001,"Logged out"]'
+
+
+@talk("security-token")
+async def talk_to_token(base: str, http: aiohttp.ClientSession, names: dict[str, Any]) -> None:
+    known, unknown = Client(http, f"{base}/chat", "known"), Client(http, f"{base}/chat", "unknown")
+    await known.connect()
+    assert await known.ask("token-of-ada") == ["hello ada"]
+    assert await known.ask("hi") == ["ada: hi"]
+    await unknown.connect()
+    await unknown.send("a guess")
+    assert await unknown.poll() == 'c[4401,"Login required"]'
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=str)
+def test_every_python_block_is_python(example: Example) -> None:
+    compile(example.source, example.page, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+@pytest.mark.parametrize("example", COMPLETE, ids=str)
+async def test_every_complete_example_serves_what_it_mounts(example: Example) -> None:
+    names = load(example)
+    app = await application(names)
+    if app is None:
+        assert "mount(" not in example.source, "an example that mounts is to define app, or make_app()"
+        return
+    async with asyncio.timeout(GUARD), serve(app) as base, aiohttp.ClientSession() as http:
+        for prefix in prefixes(app):
+            async with http.get(base + prefix) as response:
+                assert await response.text() == "Welcome to SockJS!\n"
+            status = await Client(http, base + prefix, "first").connect()
+            assert status == (401 if "authenticate=" in example.source else 200)
+        if example.name:
+            await TALKS[example.name](base, http, names)
+
+
+def test_every_named_example_has_its_talk() -> None:
+    assert {example.name for example in EXAMPLES if example.name} == set(TALKS)
+
+
+def test_uvloop_serves_the_same_example() -> None:
+    uvloop = pytest.importorskip("uvloop")
+    example = next(example for example in EXAMPLES if example.name == "uvloop")
+
+    async def run() -> None:
+        names = load(example)
+        async with asyncio.timeout(GUARD), serve(names["app"]) as base, aiohttp.ClientSession() as http:
+            await talk_to_echo(base, http, names)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
+
+
+# The tables.
+
+
+def table(page: str, first_column: str) -> list[list[str]]:
+    """The rows of the table whose head begins with ``first_column``; each a list of cells."""
+    lines = iter((ROOT / "docs" / page).read_text().splitlines())
+    for line in lines:
+        if line.startswith(f"| {first_column} |"):
+            next(lines)
+            rows = []
+            for row in lines:
+                if not row.startswith("|"):
+                    break
+                rows.append([cell.strip() for cell in row.strip("|").split(" | ")])
+            return rows
+    raise AssertionError(f"{page} has no table {first_column!r}")
+
+
+def test_the_table_of_options_agrees_with_the_code() -> None:
+    told = {row[0].strip("`"): row[2].strip("`") for row in table("options.md", "Option")}
+    assert told.pop("transports") == "DEFAULT_TRANSPORTS"
+    assert {name: ast.literal_eval(value) for name, value in told.items()} == {
+        field.name: field.default for field in dataclasses.fields(sockbridge.Options)
+    }
+
+
+def test_every_option_has_its_reason() -> None:
+    assert all(len(row) == 4 and len(row[3]) > 20 for row in table("options.md", "Option"))
+
+
+def test_the_table_of_transports_agrees_with_the_code() -> None:
+    told = {row[0].strip("`"): row[2] for row in table("transports.md", "Name here")}
+    served = {kind.name: kind.method for kind in sockbridge.DEFAULT_TRANSPORTS}
+    assert {name: method.split(",")[0] for name, method in told.items()} == served
+
+
+def test_the_table_of_transport_attributes_agrees_with_the_code() -> None:
+    told = {row[0].strip("`") for row in table("transports.md", "Attribute")}
+    assert told == set(Transport.__annotations__)
+
+
+def test_the_table_of_counters_agrees_with_the_code() -> None:
+    told = [row[0].strip("`") for row in table("delivery.md", "Counter")]
+    assert told == [field.name for field in dataclasses.fields(sockbridge.Counters)]
+
+
+def test_the_tables_of_members_name_what_is_there() -> None:
+    told = re.findall(r"`(?:await )?(\w+)", " ".join(row[0] for row in table("handler.md", "Member")))
+    session = {name for name in told if not hasattr(sockbridge.Session, name)}
+    assert not session
+    told = re.findall(r"`(?:await )?(\w+)", " ".join(row[0] for row in table("mounting.md", "Member of `Endpoint`")))
+    endpoint = sockbridge.mount(web.Application(), "/x", RecordingHandler())
+    assert {name for name in told if not hasattr(endpoint, name)} == {"len"}
+
+
+def test_the_map_names_every_file() -> None:
+    told = {row[0].strip("`") for row in table("architecture.md", "File")}
+    there = {str(path.relative_to(ROOT)) for path in (ROOT / "sockbridge").rglob("*.py")}
+    assert there - told == {"sockbridge/sockjs/__init__.py"}
+    assert told <= there
+
+
+# How sessions end.
+
+
+class Stage:
+    """A served endpoint, and the session that is about to end."""
+
+    def __init__(self, base: str, http: aiohttp.ClientSession, endpoint: sockbridge.Endpoint) -> None:
+        self.endpoint = endpoint
+        self.url = f"{base}{endpoint.prefix}"
+        self.http = http
+        self.polling = Client(http, self.url)
+        self.sockets: list[aiohttp.ClientWebSocketResponse] = []
+        self.streams: list[socket.socket] = []
+        self._session: sockbridge.Session | None = None
+
+    def look(self) -> sockbridge.Session | None:
+        """The session, once it is there; still the same after it has ended."""
+        self._session = self._session or next(self.endpoint.sessions, None)
+        return self._session
+
+    @property
+    def session(self) -> sockbridge.Session:
+        session = self.look()
+        assert session is not None
+        return session
+
+    async def connect(self, path: str = "/000/docs/websocket", **options: Any) -> aiohttp.ClientWebSocketResponse:
+        connection: aiohttp.ClientWebSocketResponse = await self.http.ws_connect(self.url + path, **options)
+        self.sockets.append(connection)
+        if path != "/websocket":
+            assert await connection.receive_str() == "o"
+        return connection
+
+    async def leave(self) -> None:
+        for connection in self.sockets:
+            await connection.close()
+        for stream in self.streams:
+            stream.close()
+
+
+class FailingHandler(RecordingHandler):
+    async def on_message(self, session: sockbridge.Session, message: sockbridge.Message) -> None:
+        raise RuntimeError("as the test wants it")
+
+
+async def say_goodbye(stage: Stage) -> None:
+    await (await stage.connect()).close(code=4001, message=b"bye")
+
+
+async def cut_off(stage: Stage) -> None:
+    async with stage.http.post(f"{stage.url}/000/docs/xhr_streaming") as response:
+        await response.content.readline()
+        response.close()
+
+
+async def ignore_pings(stage: Stage) -> None:
+    await stage.connect(autoping=False)
+
+
+async def take_nothing(stage: Stage) -> None:
+    stream = socket.socket()
+    stage.streams.append(stream)
+    stream.setblocking(False)
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    host, port = stage.url.removeprefix("http://").split("/")[0].split(":")
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(stream, (host, int(port)))
+    await loop.sock_sendall(
+        stream, b"POST /way/000/docs/xhr_streaming HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+    )
+    while not stage.endpoint.counters.opened:
+        await asyncio.sleep(0)
+    for _ in range(32):
+        stage.session.send("x" * 1_000_000)
+
+
+async def stay_away(stage: Stage) -> None:
+    await stage.polling.connect()
+
+
+async def close(stage: Stage) -> None:
+    await stage.connect()
+    stage.session.close(4001, "bye")
+
+
+async def open_and_send(stage: Stage) -> None:
+    await stage.polling.connect()
+    await stage.polling.send("x")
+
+
+async def overflow(stage: Stage) -> None:
+    await stage.polling.connect()
+    for _ in range(20):
+        stage.session.send("x" * 100)
+
+
+async def send_broken_json(stage: Stage) -> None:
+    await (await stage.connect()).send_str("{")
+
+
+async def send_a_number(stage: Stage) -> None:
+    await (await stage.connect()).send_str("5")
+
+
+async def send_broken_text(stage: Stage) -> None:
+    await (await stage.connect("/websocket")).send_frame(b"\xff", aiohttp.WSMsgType.TEXT)
+
+
+async def send_too_much(stage: Stage) -> None:
+    await (await stage.connect()).send_str('["' + "x" * 262_144 + '"]')
+
+
+async def stop(stage: Stage) -> None:
+    await stage.connect()
+    await asyncio.gather(stage.endpoint.close(), stage.sockets[0].receive())
+
+
+async def one_message(session: sockbridge.Session) -> None:
+    async for _ in session:
+        return
+
+
+@dataclass(frozen=True)
+class Way:
+    act: Callable[[Stage], Awaitable[None]]
+    handler: Callable[[], Any] = RecordingHandler
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+WAYS = {
+    "the client says goodbye": Way(say_goodbye),
+    "the connection is cut off": Way(cut_off),
+    "a websocket peer leaves a ping": Way(ignore_pings, options={"heartbeat_delay": 0.05, "pong_timeout": 0.05}),
+    "a peer takes no bytes": Way(
+        take_nothing, options={"write_timeout": 0.05, "response_limit": 2**30, "send_buffer_limit": 2**30}
+    ),
+    "the client stays away": Way(stay_away, options={"disconnect_delay": 0.05}),
+    "the application calls": Way(close),
+    "a coroutine handler returns": Way(open_and_send, handler=lambda: one_message),
+    "the handler raises": Way(open_and_send, handler=FailingHandler),
+    "more than `send_buffer_limit`": Way(overflow, options={"send_buffer_limit": 1000}),
+    "a websocket client sends what is not JSON": Way(send_broken_json),
+    "a websocket client sends JSON of another": Way(send_a_number),
+    "a raw websocket client": Way(send_broken_text),
+    "a websocket message exceeds": Way(send_too_much),
+    "the server stops": Way(stop),
+}
+
+ENDINGS = table("handler.md", "How the session ends")
+
+
+def way_of(row: list[str]) -> Way:
+    return next(way for start, way in WAYS.items() if row[0].startswith(start))
+
+
+def test_every_way_to_end_is_tried() -> None:
+    assert len(ENDINGS) == len(WAYS)
+    assert len({id(way_of(row)) for row in ENDINGS}) == len(WAYS)
+
+
+@pytest.mark.parametrize("row", ENDINGS, ids=lambda row: row[0][:40])
+async def test_a_session_ends_as_the_table_says(row: list[str]) -> None:
+    way = way_of(row)
+    handler = way.handler()
+    app = web.Application()
+    endpoint = sockbridge.mount(app, "/way", handler, **way.options)
+    async with asyncio.timeout(GUARD), serve(app) as base, aiohttp.ClientSession() as http:
+        stage = Stage(base, http, endpoint)
+        act = asyncio.ensure_future(way.act(stage))
+        while (session := stage.look()) is None or session.is_open:
+            await asyncio.sleep(0)
+        await act
+        if isinstance(handler, RecordingHandler):
+            await handler.wait_for("on_closed")
+        await stage.leave()
+
+    told = re.match(r"`(\d+) (.+)`", row[2])
+    close = session.close_info
+    assert close is not None
+    assert (close.code, close.reason) == ((int(told[1]), told[2]) if told else (4001, "bye"))
+    assert str(close.clean) == row[3]
+    if isinstance(handler, RecordingHandler):
+        errors = [type(error).__name__ for error in handler.values("on_transport_error")]
+        assert errors == [row[1].strip("`")] * (row[1] != "-")
+        assert handler.values("on_closed") == [close]
+
+
+# What the pages promise besides.
+
+
+async def test_on_closed_of_a_client_that_stayed_away_waits_for_the_message_that_runs() -> None:
+    """handler.md: calls never overlap, and on_closed waits for up to disconnect_delay."""
+    may_end = asyncio.Event()
+
+    class SlowHandler(RecordingHandler):
+        async def on_message(self, session: sockbridge.Session, message: sockbridge.Message) -> None:
+            self.record("on_message", session, message)
+            await may_end.wait()
+            self.record("end", session, message)
+
+    handler = SlowHandler()
+    app = web.Application()
+    endpoint = sockbridge.mount(app, "/x", handler, disconnect_delay=0.3)
+    async with asyncio.timeout(GUARD), serve(app) as base, aiohttp.ClientSession() as http:
+        client = Client(http, f"{base}/x")
+        await client.connect()
+        session = next(endpoint.sessions)
+        await client.send("1", "2")
+        while session.is_open:
+            await asyncio.sleep(0)
+        may_end.set()
+        await handler.wait_for("on_closed")
+    assert handler.names(session) == ["on_connected", "on_message", "end", "on_message", "end", "on_closed"]
+
+
+async def test_drain_that_ends_with_the_session_is_no_error_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """handler.md: SessionClosed out of drain is the ordinary end."""
+
+    class SendingHandler(RecordingHandler):
+        async def on_message(self, session: sockbridge.Session, message: sockbridge.Message) -> None:
+            while True:
+                session.send("x" * 1000)
+                await session.drain()
+
+    handler = SendingHandler()
+    app = web.Application()
+    sockbridge.mount(app, "/x", handler, disconnect_delay=0.05)
+    async with asyncio.timeout(GUARD), serve(app) as base, aiohttp.ClientSession() as http:
+        client = Client(http, f"{base}/x")
+        await client.connect()
+        await client.send("go")
+        await handler.wait_for("on_closed")
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+async def test_middleware_that_reads_the_body_does_not_take_the_messages_away() -> None:
+    """mounting.md, Middlewares."""
+
+    @web.middleware
+    async def read(request: web.Request, handler: Callable[..., Awaitable[web.StreamResponse]]) -> web.StreamResponse:
+        await request.text()
+        return await handler(request)
+
+    app = web.Application(middlewares=[read])
+    sockbridge.mount(app, "/echo", RecordingHandler(echo=True))
+    async with asyncio.timeout(GUARD), serve(app) as base, aiohttp.ClientSession() as http:
+        await expect_echo(f"{base}/echo", http)
+
+
+async def test_small_send_buffer_limit_holds() -> None:
+    """options.md: send_buffer_limit, whatever its value."""
+    handler = RecordingHandler()
+    app = web.Application()
+    endpoint = sockbridge.mount(app, "/x", handler, send_buffer_limit=1000, on_overflow="drop_oldest")
+    async with asyncio.timeout(GUARD), serve(app) as base, aiohttp.ClientSession() as http:
+        client = Client(http, f"{base}/x")
+        await client.connect()
+        session = next(endpoint.sessions)
+        for number in range(30):
+            session.send(f"{number:98}")
+        assert session.buffered == 1000
+        assert session.undelivered == 20
+        assert [int(message) for message in await client.messages(10)] == list(range(20, 30))
+
+
+async def test_messages_behind_the_one_that_failed_are_counted() -> None:
+    """delivery.md: those in line are dropped and counted."""
+    handler = FailingHandler()
+    app = web.Application()
+    endpoint = sockbridge.mount(app, "/x", handler)
+    async with asyncio.timeout(GUARD), serve(app) as base, aiohttp.ClientSession() as http:
+        async with http.ws_connect(f"{base}/x/000/docs/websocket") as connection:
+            await connection.send_str('["raises","x","y"]')
+            await handler.wait_for("on_closed")
+        while len(endpoint):
+            await asyncio.sleep(0)
+    assert endpoint.counters.unheard == 2
+
+
+# The links.
+
+LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target, anchor in LINK.findall(page.read_text()):
+        linked = (page.parent / target).resolve() if target else page
+        assert linked.exists(), target
+        if anchor:
+            assert anchor in anchors(linked), f"{target}#{anchor}"

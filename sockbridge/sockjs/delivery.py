@@ -227,7 +227,7 @@ class Delivery:
         try:
             await call(self._session, value)
         except (Exception, asyncio.CancelledError) as error:
-            self._report(call.__name__, error)
+            self._report(getattr(call, "__name__", "a callback"), error)
 
     def _fail(self, name: str, error: BaseException) -> None:
         if not isinstance(error, SessionClosed) or self._session.is_open:  # else it is how a loop around drain() ends

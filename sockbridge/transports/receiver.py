@@ -135,7 +135,8 @@ class SocketReceiver:
 
     @property
     def is_connected(self) -> bool:
-        return self.lost is None and self._request.transport is not None and not self._transport.is_closing()
+        # Asked for every session twice a second: no property that asks another.
+        return self.lost is None and self._protocol.transport is not None and not self._transport.is_closing()
 
     def wake(self) -> None:
         if not self._is_woken:
@@ -167,12 +168,19 @@ class SocketReceiver:
 
     def tick(self, now: float) -> ConnectionLost | None:
         if self.is_connected:
-            self._watch_stall(now)
-            if self._has_written:
-                self._watch_acknowledgements(now)
+            self.watch(now)
         elif self.lost is None:
             self.lost = ConnectionLost("the client closed the connection without a goodbye")
         return self.lost
+
+    def watch(self, now: float) -> None:
+        """Give the peer up (``lost``) if it takes no bytes, or acknowledges none."""
+        if self._protocol.writing_paused:
+            self._watch_stall(now)
+        else:
+            self._stalled_at = None
+        if self._has_written:
+            self._watch_acknowledgements(now)
 
     def cut(self) -> None:
         self._transport.abort()
@@ -195,9 +203,6 @@ class SocketReceiver:
         self.flush()
 
     def _watch_stall(self, now: float) -> None:
-        if not self._protocol.writing_paused:
-            self._stalled_at = None
-            return
         size = self._transport.get_write_buffer_size()
         if self._stalled_at is None or size < self._stalled_size:
             self._stalled_at, self._stalled_size = now, size

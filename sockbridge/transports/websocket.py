@@ -231,9 +231,11 @@ class WebSocketReceiver(SocketReceiver):
     def tick(self, now: float) -> ConnectionLost | None:
         if self._is_delivering and not self._has_older:
             self._take_over()
-        elif self._is_delivering or self.is_connected:
-            if super().tick(now) is None:
-                self._watch_pong(now)
+        elif self.is_connected:
+            self.watch(now)
+            self._watch_pong(now)
+        elif self._is_delivering:
+            return super().tick(now)  # nobody reads until there is room again, so nobody else finds out
         else:
             # The client has gone. The reader finds that out behind the last messages, once nothing waits to be written.
             self.cut()
@@ -241,7 +243,7 @@ class WebSocketReceiver(SocketReceiver):
 
     def _watch_pong(self, now: float) -> None:
         # The clock runs from when the ping has left, and only while somebody reads what comes in.
-        if not self._unanswered or self._is_delivering or self._protocol.writing_paused:
+        if not self._unanswered or self._is_delivering or self._protocol.writing_paused or self.lost is not None:
             self._ping_at = None
         elif self._ping_at is None:
             self._ping_at = now

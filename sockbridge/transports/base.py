@@ -7,16 +7,17 @@ Spec: sockjs-protocol 0.3.3, "Session URLs"; docs/conformance.md, sections 1 and
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import ClassVar, Final
 
 from aiohttp import web
 from multidict import CIMultiDict
 
-from ..errors import ConnectionLost, Refused
+from ..errors import ConnectionLost, Refused, WriteTimeout
 from ..options import Options
 from ..sockjs.framing import ANOTHER_CONNECTION, close_frame
-from ..sockjs.manager import SessionManager
+from ..sockjs.manager import Cuttable, SessionManager
 from ..sockjs.session import Receiver, Session
 from .admission import Admission
 from .callback import check_callback
@@ -89,6 +90,13 @@ class Transport:
         except ConnectionLost:  # the client left before it was answered; nobody reads this
             return web.Response()
 
+    def check(self, request: web.Request) -> None:
+        """Look at the query, before a session is made.
+
+        Raises:
+            Refusal: it is not as it should be.
+        """
+
     # For the shapes.
 
     def headers(self, request: web.Request) -> CIMultiDict[str]:
@@ -102,9 +110,10 @@ class Transport:
         """The session that a receiving request means, opened if it is new.
 
         Raises:
-            Refusal: 404 if it is somebody else's, 503 if there is no room.
+            Refusal: what ``check`` found, 404 if it is somebody else's, 503 if there is no room.
             web.HTTPException: ``authenticate`` refused.
         """
+        self.check(request)
         url_id = request.match_info["session"]
         session = self.manager.find(url_id)
         if session is None:
@@ -147,6 +156,32 @@ class Transport:
             return self.manager.attach(session, receiver)
         except Refused:
             return None
+
+    async def complete(
+        self, response: web.StreamResponse, request: web.Request, connection: Cuttable, slowness: int = 1
+    ) -> ConnectionLost | None:
+        """Write the rest of an answer that the client may not take: not for ever, nor when the server stops.
+
+        Args:
+            connection: what is cut if it takes too long.
+            slowness: how many times ``write_timeout`` it may take.
+
+        Returns:
+            Why it was not taken, or None.
+        """
+        self.manager.hold(connection)
+        try:
+            async with asyncio.timeout(self.options.write_timeout * slowness):
+                await response.prepare(request)
+                await response.write_eof()
+        except TimeoutError:
+            connection.cut()
+            return WriteTimeout("the client did not take the end of an answer")
+        except ConnectionError:
+            return ConnectionLost("the client left in the middle of an answer")
+        finally:
+            self.manager.let_go(connection)
+        return None
 
     def callback(self, request: web.Request) -> str:
         """The name of the script callback in the query, for transports that answer with a script.

@@ -12,7 +12,7 @@ from typing import Final
 
 from aiohttp import web
 
-from ..errors import ConnectionLost, WriteTimeout
+from ..errors import ConnectionLost
 from ..sockjs.framing import INTERRUPTED
 from ..sockjs.session import Session
 from .base import BUSY_FRAME, Transport
@@ -56,21 +56,13 @@ class PollReceiver:
 
 
 class PollingTransport(Transport):
-    """Subclass with a ``format``; ``check`` and ``content_type`` if they differ."""
+    """Subclass with ``format``; ``check`` and ``content_type`` if they differ."""
 
     def format(self, frame: bytes, request: web.Request) -> bytes:
         """The body for one frame."""
         raise NotImplementedError
 
-    def check(self, request: web.Request) -> None:
-        """Look at the query before a session is made.
-
-        Raises:
-            Refusal: it is not as it should be.
-        """
-
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        self.check(request)
         session = await self.obtain(request)
         receiver = PollReceiver(self.name, request)
         is_new = self.attach(session, receiver)
@@ -81,27 +73,10 @@ class PollingTransport(Transport):
             self.manager.open_soon(session)
         response = self._answer(frame, request)
         if len(frame) > SMALL:
-            await self._write(response, session, receiver, request)
+            lost = await self.complete(response, request, receiver, slowness=1 + len(frame) // SMALL)
+            if lost is not None:
+                self.manager.leave(session, INTERRUPTED, lost)
         return response
-
-    async def _write(
-        self, response: web.Response, session: Session, receiver: PollReceiver, request: web.Request
-    ) -> None:
-        # A large answer fills the peer's buffer, and may stay there: it is waited for here, and not for ever.
-        body = response.body
-        assert isinstance(body, bytes)
-        self.manager.hold(receiver)
-        try:
-            async with asyncio.timeout(self.options.write_timeout * (1 + len(body) // SMALL)):
-                await response.prepare(request)
-                await response.write_eof()
-        except TimeoutError:
-            receiver.cut()
-            self.manager.leave(session, INTERRUPTED, WriteTimeout("the client did not take the answer to its poll"))
-        except ConnectionError:
-            self.manager.leave(session, INTERRUPTED, ConnectionLost("the client left in the middle of an answer"))
-        finally:
-            self.manager.let_go(receiver)
 
     async def _fetch(self, session: Session, receiver: PollReceiver) -> bytes:
         # A poll of a client that has gone takes nothing: what waits is then counted as undelivered.

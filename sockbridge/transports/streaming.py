@@ -58,15 +58,7 @@ class StreamingTransport(Transport):
         """The bytes for one frame."""
         raise NotImplementedError
 
-    def check(self, request: web.Request) -> None:
-        """Look at the query before a session is made.
-
-        Raises:
-            Refusal: it is not as it should be.
-        """
-
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        self.check(request)
         session = await self.obtain(request)
         response = await self._begin(request)
         receiver = StreamReceiver(self, session, request, response.chunked)
@@ -76,7 +68,7 @@ class StreamingTransport(Transport):
         else:
             await self._stream(session, receiver, is_new)
         if receiver.is_connected:
-            await response.write_eof()
+            await self.complete(response, request, receiver)
         return response
 
     async def _begin(self, request: web.Request) -> web.StreamResponse:

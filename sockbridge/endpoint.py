@@ -5,7 +5,7 @@ no regular expression runs per request, and leaves unknown URLs to the applicati
 
 Knows: which URL belongs to which transport or page; the application's life.
 Does not know: frames, session states.
-Spec: sockjs-protocol 0.3.3, "Base URL", "Session URLs"; docs/conformance.md, section 1.
+Spec: sockjs-protocol 0.3.3, BaseUrlGreeting, SessionURLs; docs/conformance.md, section 1.
 """
 
 from __future__ import annotations
@@ -84,7 +84,14 @@ class Endpoint:
         self._resource = EndpointResource(prefix, served, Pages(options, admission, websocket=has_websocket))
 
     def add_to(self, app: web.Application) -> None:
-        """Register with ``app``; ``mount`` has done it."""
+        """Register with ``app``; ``mount`` has done it.
+
+        Raises:
+            InvalidOption: there is an endpoint under this prefix already.
+        """
+        for resource in app.router.resources():
+            if isinstance(resource, EndpointResource) and resource.canonical == self._resource.canonical:
+                raise InvalidOption(f"an endpoint is mounted under {self.prefix!r} already")
         app.router.register_resource(self._resource)
         app.on_startup.append(self._start)
         app.on_shutdown.append(self._stop)

@@ -8,6 +8,7 @@ Does not know: who reads them.
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections.abc import Awaitable, Callable, Iterable
@@ -75,9 +76,9 @@ class Options:
             ``"*"``: every page, with credentials; the only setting with which jsonp is served.
         forwarded: trust the proxy's ``X-Forwarded-Proto``, ``-Host`` and ``-For``; with ``"rfc7239"`` its
             ``Forwarded`` header instead. Only behind a proxy that sets them itself.
-        authenticate: coroutine function, called with every request but ``/info`` and preflights. Returns the
-            principal; None answers 401 where a session is opened. Later requests of the session must come from
-            an equal principal, else they are answered 404. Where it is costly, cache in it.
+        authenticate: coroutine function, called with every request of a session (not for ``/info``, pages and
+            preflights). Returns the principal; None answers 401 where a session is opened. Later requests of the
+            session must come from an equal principal, else they are answered 404. Where it is costly, cache in it.
         max_message_size: bytes of one request body or websocket message. 262144.
         send_buffer_limit: bytes that wait for one client. 1048576.
         receive_buffer_limit: bytes of messages that wait for a busy handler, per session, 64 more for each;
@@ -138,8 +139,8 @@ class Options:
         _script_url(self.client_url)
         if self.base_url is not None and not _is_url(self.base_url):
             raise InvalidOption(f"base_url starts with /, http:// or https://, or is None; not {self.base_url!r}")
-        if self.authenticate is not None and not callable(self.authenticate):
-            raise InvalidOption("authenticate is a coroutine function that takes the request")
+        if self.authenticate is not None and not _is_async(self.authenticate):
+            raise InvalidOption("authenticate is a coroutine function that takes the request (async def ...)")
         object.__setattr__(self, "allowed_origins", _origins(self.allowed_origins))
 
     @property
@@ -180,6 +181,10 @@ def _booleans(**values: bool) -> None:
     for name, value in values.items():
         if not isinstance(value, bool):
             raise InvalidOption(f"{name} is True or False, not {value!r}")
+
+
+def _is_async(function: Any) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004  # an instance
 
 
 def _is_url(value: Any) -> bool:

@@ -2,7 +2,7 @@
 
 Knows: what they say.
 Does not know: sessions, the insides of transports.
-Spec: sockjs-protocol 0.3.3, "Greeting url", "IframePage", "InfoTest".
+Spec: sockjs-protocol 0.3.3, BaseUrlGreeting, IframePage, InfoTest; docs/conformance.md, section 7.
 """
 
 from __future__ import annotations

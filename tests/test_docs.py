@@ -21,8 +21,10 @@ from aiohttp import web
 import sockbridge
 from demo.scripts import SOCKJS
 from sockbridge.endpoint import EndpointResource
+from sockbridge.sockjs.session import Receiver
 from sockbridge.transports.base import Transport
 from tests.fakes import GUARD, RecordingHandler, serve
+from tests.test_architecture import FACE, MAY_IMPORT
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md")) + [page for page in [ROOT / "README.md"] if page.exists()]
@@ -379,6 +381,11 @@ def test_the_table_of_transport_attributes_agrees_with_the_code() -> None:
     assert told == set(Transport.__annotations__)
 
 
+def test_the_table_of_a_receiver_s_members_agrees_with_the_code() -> None:
+    told = {re.match(r"`(\w+)", row[0])[1] for row in table("transports.md", "Member of a receiver")}  # type: ignore[index]
+    assert told == set(Receiver.__annotations__) | {name for name in vars(Receiver) if not name.startswith("_")}
+
+
 def test_the_table_of_counters_agrees_with_the_code() -> None:
     told = [row[0].strip("`") for row in table("delivery.md", "Counter")]
     assert told == [field.name for field in dataclasses.fields(sockbridge.Counters)]
@@ -398,6 +405,15 @@ def test_the_map_names_every_file() -> None:
     there = {str(path.relative_to(ROOT)) for path in (ROOT / "sockbridge").rglob("*.py")}
     assert there - told == {"sockbridge/sockjs/__init__.py"}
     assert told <= there
+
+
+def test_the_map_of_imports_agrees_with_the_test_of_imports() -> None:
+    told = {
+        file: set(re.findall(r"`([^`]+)`", row[1]))
+        for row in table("architecture.md", "Importing file")
+        for file in re.findall(r"`([^`]+)`", row[0])
+    }
+    assert told == {file: set(allowed.split()) for file, allowed in MAY_IMPORT.items() if file != FACE}
 
 
 # How sessions end.

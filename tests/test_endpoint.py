@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from aiohttp import web
@@ -115,7 +116,7 @@ async def test_the_root_may_be_mounted(prefix: str) -> None:
 async def test_prefixes_may_be_deep_and_end_with_a_slash(prefix: str) -> None:
     app, endpoint, _ = make_app(prefix)
     async with serve(app) as base:
-        url = base + endpoint.prefix
+        url = base + quote(endpoint.prefix)
         assert (await fetch(f"{url}/info"))[0].status == 200
         async with connected(url, "xhr") as (client,):
             await client.send("x")
@@ -373,3 +374,53 @@ async def test_requests_in_a_row_on_one_connection_are_served() -> None:
             assert (await wire.read_head()).status == status
             await wire.read_body()
         await wire.close()
+
+
+async def test_two_endpoints_under_one_prefix_are_refused() -> None:
+    """The second would never be asked."""
+    app, _, _ = make_app("/echo")
+    with pytest.raises(InvalidOption, match="'/echo' already"):
+        sockbridge.mount(app, "/echo/", RecordingHandler())
+
+
+class Plain(sockbridge.SessionHandler):
+    def on_message(self, session: Session, message: Message) -> None:  # type: ignore[override]
+        """Not async."""
+
+
+class Short(sockbridge.SessionHandler):
+    async def on_message(self, message: Message) -> None:  # type: ignore[override]
+        """Without the session."""
+
+
+async def no_arguments() -> None:
+    """Takes no session."""
+
+
+@pytest.mark.parametrize(
+    ("handler", "wanted"),
+    [
+        (Plain, r"async def on_message\(self, session, message\)"),
+        (Plain(), r"async def on_message\(session, message\)"),
+        (Short, r"async def on_message\(self, session, message\): too many"),
+        (Short(), r"async def on_message\(session, message\): too many"),
+        (no_arguments, r"async def no_arguments\(session\): too many"),
+    ],
+)
+def test_a_callback_of_another_shape_is_refused_at_mount(handler: Any, wanted: str) -> None:
+    """Not at the first client."""
+    with pytest.raises(UsageError, match=wanted):
+        make_app(handler=handler)
+
+
+async def test_sending_from_another_thread_is_told_what_to_do() -> None:
+    """And does the session no harm."""
+    app, endpoint, handler = make_app()
+    async with serve(app) as base, connected(f"{base}/echo", "websocket") as (client,):
+        await handler.wait_for("on_connected")
+        (session,) = endpoint.sessions
+        with pytest.raises(UsageError, match="call_soon_threadsafe"):
+            await asyncio.to_thread(session.send, "stray")
+        session.close(3001, "bye")
+        await handler.wait_for("on_closed")
+        assert await client.frame() in ('a["stray"]', 'c[3001,"bye"]')

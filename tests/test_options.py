@@ -179,7 +179,9 @@ def test_authenticate_is_something_to_call() -> None:
         return request
 
     assert Options(authenticate=authenticate).authenticate is authenticate
-    assert refusal("authenticate", "admin") == "authenticate is a coroutine function that takes the request"
+    for wrong in ("admin", lambda request: "everybody"):
+        text = refusal("authenticate", wrong)
+        assert text == "authenticate is a coroutine function that takes the request (async def ...)"
 
 
 # Origins.

@@ -41,7 +41,8 @@ class Delivery:
 
     Attributes:
         is_told: the handler's ``on_closed`` has been called, or will never be.
-        unheard: messages from the client that were dropped because the application had closed.
+        unheard: messages from the client that were dropped: this side had ended the session, or a call before them
+            failed or went on for too long.
     """
 
     __slots__ = (

@@ -6,7 +6,7 @@ many sessions is quoted once (``Framing.prepare``) and the finished piece is sha
 
 Knows: the frames ``o h a c``, JSON escaping, the shapes a client may send.
 Does not know: sessions, transports; who reads or writes.
-Spec: sockjs-protocol 0.3.3, "Framing and protocol", "Encoding".
+Spec: sockjs-protocol 0.3.3, Protocol, JSONEncoding; docs/conformance.md, section 8.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def quote(message: Message) -> bytes:
     Raises:
         TypeError: ``message`` is not a ``str``.
 
-    Spec: sockjs-protocol, "Encoding": the escaped ranges.
+    Spec: sockjs-protocol, JSONEncoding: the escaped ranges.
     """
     if not isinstance(message, str):
         raise TypeError(f"a SockJS message is a str, not {type(message).__name__}; encode it first (json.dumps)")

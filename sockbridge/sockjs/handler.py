@@ -58,6 +58,18 @@ class SessionHandler:
 LAST_WORDS: Final = 5.0
 """Seconds that a coroutine function has to end after its session has ended."""
 
+NO_HANDLER: Final = "the handler is a SessionHandler, a class of one, or a coroutine function that takes the session"
+
+CALLS: Final = {
+    "on_start": (),
+    "on_stop": (),
+    "on_connected": ("session",),
+    "on_message": ("session", "message"),
+    "on_transport_error": ("session", "error"),
+    "on_closed": ("session", "close"),
+}
+"""The callbacks of a ``SessionHandler`` and what they are given."""
+
 Coroutine = Callable[[Session], Awaitable[None]]
 HandlerSource = SessionHandler | type[SessionHandler] | Coroutine
 """What ``mount`` takes: one handler for all sessions, a class (an instance per session), or a coroutine
@@ -76,13 +88,13 @@ class HandlerFactory:
         self.subprotocols: tuple[str, ...] = ()
         if isinstance(source, SessionHandler) or (isinstance(source, type) and issubclass(source, SessionHandler)):
             self.subprotocols = tuple(source.subprotocols)
-        elif inspect.isclass(source) or not (
-            inspect.iscoroutinefunction(source) or inspect.iscoroutinefunction(getattr(source, "__call__", None))  # noqa: B004  # an instance with async __call__
-        ):
-            raise UsageError(
-                "the handler is a SessionHandler, a class of one, or a coroutine function that takes the session "
-                f"(async def chat(session): ...), not {source!r}"
-            )
+            for name, values in CALLS.items():
+                # A class is asked for plain functions, whose first argument is the handler.
+                _check_call(getattr(source, name), [*values] if self.shared else ["self", *values], name)
+        elif inspect.isclass(source):
+            raise UsageError(f"{NO_HANDLER}; {source.__name__} is a class of something else")
+        else:
+            _check_call(source, ["session"], getattr(source, "__name__", "the handler"))
         self._source = source
 
     def make(self) -> SessionHandler:
@@ -93,6 +105,17 @@ class HandlerFactory:
         if isinstance(source, type) and issubclass(source, SessionHandler):
             return source()
         return CoroutineHandler(source)  # type: ignore[arg-type]  # checked when the factory was made
+
+
+def _check_call(call: object, values: list[str], name: str) -> None:
+    # A mistake in the handler is told at mount, not at the first client.
+    wanted = f"async def {name}({', '.join(values)})"
+    if not inspect.iscoroutinefunction(call) and not inspect.iscoroutinefunction(getattr(call, "__call__", None)):  # noqa: B004  # an instance
+        raise UsageError(f"{NO_HANDLER}; wanted is {wanted}: ..., not {call!r}")
+    try:
+        inspect.signature(call).bind(*values)  # type: ignore[arg-type]  # something to call, as was just seen
+    except TypeError as error:
+        raise UsageError(f"wanted is {wanted}: {error}") from None
 
 
 class CoroutineHandler(SessionHandler):

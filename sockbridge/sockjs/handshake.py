@@ -23,7 +23,7 @@ class Handshake:
             client's secret: do not log it.
         headers: the request's headers, read-only.
         remote: the client's address, or None if the transport has none. Behind a proxy this is the proxy's
-            address unless ``forwarded=True``.
+            address unless ``forwarded`` is set.
         principal: what ``authenticate`` returned; None without one.
         app: the aiohttp application (or sub-application) that the endpoint is mounted in, for its keys.
         subprotocol: the websocket subprotocol that was agreed on; None if there is none.

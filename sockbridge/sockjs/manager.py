@@ -5,7 +5,7 @@ holds those that an HTTP request can find by the id in its URL; a websocket's se
 
 Knows: all sessions, their deliveries, the clock.
 Does not know: HTTP, which transport carries a session.
-Spec: sockjs-protocol 0.3.3, "Session URLs"; docs/conformance.md, section 5.
+Spec: sockjs-protocol 0.3.3, SessionURLs; docs/conformance.md, section 5.
 """
 
 from __future__ import annotations
@@ -45,9 +45,10 @@ class Counters:
     Attributes:
         opened: sessions that were opened.
         closed: sessions that ended with a goodbye of either side.
-        cut: sessions whose connection was cut, whose client stayed away, or that passed a limit.
+        cut: sessions whose connection was cut, whose client stayed away or broke the protocol, or that passed a limit.
         undelivered: messages to clients that were lost.
-        unheard: messages from clients that came after the application had closed.
+        unheard: messages from clients that no handler got: they came after this side had ended the session, or waited
+            behind a call that failed or went on for too long.
         refused: requests refused because of ``max_sessions`` or a shutdown.
     """
 

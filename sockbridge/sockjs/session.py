@@ -19,7 +19,7 @@ between them. So a receiver decides when to write, and the buffer with its limit
 
 Knows: states, the outbound buffer, its receiver.
 Does not know: HTTP, the loop, the clock, who handles messages.
-Spec: sockjs-protocol 0.3.3, "Session URLs", "Protocol"; docs/conformance.md, section 5.
+Spec: sockjs-protocol 0.3.3, SessionURLs, Protocol; docs/conformance.md, section 5.
 """
 
 from __future__ import annotations
@@ -76,11 +76,17 @@ class Receiver(Protocol):
         ...
 
     def wake(self) -> None:
-        """Something waits, or the session has let go of this receiver: look soon, at best this loop turn."""
+        """Something waits, or the session has let go of this receiver: look soon, at best this loop turn.
+
+        Called for the first message that waits only: whoever leaves frames looks again without being told.
+        """
         ...
 
     def flush(self) -> None:
-        """Much waits: take now what the peer accepts, without waiting for the end of the loop turn."""
+        """Much waits: take now what the peer accepts, without waiting for the end of the loop turn.
+
+        One that cannot write within the call (a poll) wakes instead.
+        """
         ...
 
     def tick(self, now: float) -> ConnectionLost | None:
@@ -280,7 +286,7 @@ class Session:
         Raises:
             InvalidCloseCode: ``code`` or ``reason`` is outside of that.
 
-        Spec: sockjs-protocol, "Handling close".
+        Spec: sockjs-protocol, HandlingClose.
         """
         check_close(code, reason)
         if self._state is OPEN:
@@ -310,7 +316,7 @@ class Session:
         Raises:
             SessionBusy: another receiver is attached and its peer is there. Nothing was touched; answer 2010.
 
-        Spec: sockjs-protocol, "Protocol", second receiver; docs/conformance.md 5.3.
+        Spec: sockjs-protocol, Protocol; docs/conformance.md 5.3.
         """
         if self._receiver is not None:
             if self._receiver.is_connected:

@@ -1,7 +1,7 @@
 """Who may come in: origin, principal, owner of a session.
 
-Order: a preflight is answered without authenticating; then the origin (403), then, where a session is
-opened, ``authenticate`` (401), then the session and its owner (404).
+Order: the origin (403); a preflight is answered then, without authenticating; then ``authenticate``: 401 where
+a session is opened, 404 where one is there that belongs to another principal.
 
 Knows: the options that concern it, the request.
 Does not know: what the transports do once inside.
@@ -101,7 +101,7 @@ class Admission:
         except web.HTTPException as error:
             self.add_cors(error.headers, request)
             raise
-        if principal is None:
+        if principal is None or principal is False:
             headers: CIMultiDict[str] = CIMultiDict()
             self.add_cors(headers, request)
             raise web.HTTPUnauthorized(headers=headers, text="Authentication required.\n")

@@ -2,7 +2,7 @@
 
 Knows: how a request finds or opens its session, and what a receiver that comes second is told.
 Does not know: any concrete transport; payload formats.
-Spec: sockjs-protocol 0.3.3, "Session URLs"; docs/conformance.md, sections 1 and 5.
+Spec: sockjs-protocol 0.3.3, SessionURLs; docs/conformance.md, sections 1 and 5.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Knows: which names are harmless.
 Does not know: who asks.
-Spec: sockjs-protocol 0.3.3, "JsonpPolling", "HtmlFile"; the 32 characters are the reference server's.
+Spec: sockjs-protocol 0.3.3, JsonPolling, HtmlFile; the 32 characters are the reference server's.
 """
 
 from __future__ import annotations

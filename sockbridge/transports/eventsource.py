@@ -13,7 +13,7 @@ PRELUDE: Final = b"\r\n"
 
 
 class EventSourceTransport(StreamingTransport):
-    """``GET /{server}/{session}/eventsource``; Spec: sockjs-protocol, "EventSource"; HTML, 9.2."""
+    """``GET /{server}/{session}/eventsource``; Spec: sockjs-protocol, EventSource; HTML, 9.2."""
 
     name = "eventsource"
     cors = True

@@ -2,7 +2,8 @@
 
 Knows: headers, and what stands in them.
 Does not know: sessions; who may come in.
-Spec: sockjs-protocol 0.3.3, "Base URL", "Session URLs"; Fetch standard, "CORS protocol".
+Spec: sockjs-protocol 0.3.3, InfoTest, XhrPolling, JsessionidCookie; Fetch standard, "CORS protocol";
+docs/conformance.md, section 2.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def as_script_string(frame: bytes) -> bytes:
 
 
 class HtmlFileTransport(StreamingTransport):
-    """``GET /{server}/{session}/htmlfile?c=CALLBACK``; Spec: sockjs-protocol, "HtmlFile"."""
+    """``GET /{server}/{session}/htmlfile?c=CALLBACK``; Spec: sockjs-protocol, HtmlFile."""
 
     name = "htmlfile"
     content_type = HTML

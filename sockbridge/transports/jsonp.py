@@ -19,7 +19,7 @@ from .sending import SendingTransport
 
 
 class JsonpTransport(PollingTransport):
-    """``GET /{server}/{session}/jsonp?c=CALLBACK``; Spec: sockjs-protocol, "JsonpPolling"."""
+    """``GET /{server}/{session}/jsonp?c=CALLBACK``; Spec: sockjs-protocol, JsonPolling."""
 
     name = "jsonp"
     needs_open_origins = True

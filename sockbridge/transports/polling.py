@@ -1,8 +1,8 @@
 """Shape 1, a request that is answered once: one frame, one response.
 
-Knows: waiting for a frame, letting go of the session before the answer leaves.
+Knows: waiting for a frame, letting go of the session before the answer leaves, how long a large one may take.
 Does not know: payload formats.
-Spec: sockjs-protocol 0.3.3, "XhrPolling"; docs/conformance.md, section 3.
+Spec: sockjs-protocol 0.3.3, XhrPolling; docs/conformance.md, section 3.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ if sys.platform != "win32":
     import fcntl
     import termios
 
-from ..errors import ConnectionLost, WriteTimeout
+from ..errors import ConnectionLost, UsageError, WriteTimeout
 from ..sockjs.session import Session
 
 FRAME_SIZE: Final = 64 * 1024
@@ -45,7 +45,14 @@ class TurnEnd:
     def add(self, receiver: SocketReceiver) -> None:
         """``receiver`` has something to write."""
         if not self._woken:
-            asyncio.get_running_loop().call_soon(self._flush)
+            try:
+                loop = asyncio.get_running_loop()
+            except RuntimeError:
+                raise UsageError(
+                    "a session belongs to the thread of its event loop; "
+                    "from another thread use loop.call_soon_threadsafe(session.send, message)"
+                ) from None
+            loop.call_soon(self._flush)
         self._woken.append(receiver)
 
     def _flush(self) -> None:
@@ -64,6 +71,10 @@ class SocketReceiver:
 
     Subclasses say how a frame looks on the wire (``encode``) and what happens when the session has let go
     (``on_let_go``).
+
+    Attributes:
+        session: whose frames it writes.
+        lost: what made the peer count as gone; None while it is there.
     """
 
     __slots__ = (
@@ -140,8 +151,8 @@ class SocketReceiver:
 
     def wake(self) -> None:
         if not self._is_woken:
-            self._is_woken = True
             self._turn_end.add(self)
+            self._is_woken = True
 
     def flush(self) -> None:
         """Write what waits, until the session has nothing more or the peer's buffer is full."""

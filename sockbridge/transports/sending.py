@@ -1,8 +1,8 @@
 """Shape 3, a request that carries messages in.
 
-Knows: reading a body within ``max_message_size``, in which order faults are found.
+Knows: reading a body within ``max_message_size`` and ``write_timeout``, in which order faults are found.
 Does not know: where answers go; the body's format.
-Spec: sockjs-protocol 0.3.3, "XhrPolling" (``xhr_send``), "JsonpPolling" (``jsonp_send``).
+Spec: sockjs-protocol 0.3.3, XhrPolling (``xhr_send``), JsonPolling (``jsonp_send``).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Knows: prelude, chunks, the limit.
 Does not know: payload formats.
-Spec: sockjs-protocol 0.3.3, "XhrStreaming", "EventSource", "HtmlFile"; docs/conformance.md, section 3.
+Spec: sockjs-protocol 0.3.3, XhrStreaming, EventSource, HtmlFile; docs/conformance.md, section 3.
 """
 
 from __future__ import annotations

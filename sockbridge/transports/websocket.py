@@ -5,7 +5,7 @@ pings are answered and a goodbye is heard; messages then wait in line (see ``soc
 
 Knows: reading, writing, pings, the closing handshake.
 Does not know: who handles messages; SockJS sessions of other transports.
-Spec: RFC 6455; sockjs-protocol 0.3.3, "WebSocketHttpErrorEndpoint" to "RawWebsocket"; docs/conformance.md 4.
+Spec: RFC 6455; sockjs-protocol 0.3.3, WebsocketHttpErrors, WebsocketHybi10, RawWebsocket; docs/conformance.md 4.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from .websocket import WebSocketTransport
 
 
 class RawWebSocketTransport(WebSocketTransport):
-    """``GET /websocket``, and an upgrade request on the mounted URL itself; Spec: sockjs-protocol, "RawWebsocket"."""
+    """``GET /websocket``, and an upgrade request on the mounted URL itself; Spec: sockjs-protocol, RawWebsocket."""
 
     name = "websocket-raw"
     path = "/websocket"

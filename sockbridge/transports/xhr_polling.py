@@ -8,7 +8,7 @@ from .polling import PollingTransport
 
 
 class XhrPollingTransport(PollingTransport):
-    """``POST /{server}/{session}/xhr``; Spec: sockjs-protocol, "XhrPolling"."""
+    """``POST /{server}/{session}/xhr``; Spec: sockjs-protocol, XhrPolling."""
 
     name = "xhr"
     method = "POST"

@@ -9,7 +9,7 @@ from .sending import SendingTransport
 
 
 class XhrSendTransport(SendingTransport):
-    """``POST /{server}/{session}/xhr_send``, any content type; Spec: sockjs-protocol, "XhrPolling"."""
+    """``POST /{server}/{session}/xhr_send``, any content type; Spec: sockjs-protocol, XhrPolling."""
 
     name = "xhr_send"
     cors = True

@@ -12,7 +12,7 @@ PRELUDE: Final = b"h" * 2048 + b"\n"  # some browsers show a stream to the scrip
 
 
 class XhrStreamingTransport(StreamingTransport):
-    """``POST /{server}/{session}/xhr_streaming``; Spec: sockjs-protocol, "XhrStreaming"."""
+    """``POST /{server}/{session}/xhr_streaming``; Spec: sockjs-protocol, XhrStreaming."""
 
     name = "xhr_streaming"
     method = "POST"

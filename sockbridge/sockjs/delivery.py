@@ -46,6 +46,7 @@ class Delivery:
     """
 
     __slots__ = (
+        "__weakref__",
         "_end",
         "_gate",
         "_handler",
@@ -193,6 +194,14 @@ class Delivery:
         self._is_busy = True
         self._runner = asyncio.current_task()
         try:
+            await self._empty_line()
+            if self._end is not None:
+                await self._tell_end()
+        finally:
+            self._is_busy = False
+
+    async def _empty_line(self) -> None:
+        try:
             while self._line:
                 message = self._line.popleft()
                 self._line_size -= weight(message)
@@ -201,10 +210,6 @@ class Delivery:
                 await self._on_message(self._session, message)
         except (Exception, asyncio.CancelledError) as error:
             self._fail("on_message", error)
-        finally:
-            self._is_busy = False
-        if self._end is not None:
-            await self._tell_end()
 
     async def _tell_end(self) -> None:
         if self.is_told or self._end is None:
@@ -215,14 +220,9 @@ class Delivery:
         if not self._was_connected:
             return
         close, error = self._end
-        self._is_busy = True
-        self._runner = asyncio.current_task()
-        try:
-            if error is not None:
-                await self._contain(self._handler.on_transport_error, error)
-            await self._contain(self._handler.on_closed, close)
-        finally:
-            self._is_busy = False
+        if error is not None:
+            await self._contain(self._handler.on_transport_error, error)
+        await self._contain(self._handler.on_closed, close)
 
     async def _contain(self, call: Callable[[Session, Any], Awaitable[None]], value: object) -> None:
         try:

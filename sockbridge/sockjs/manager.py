@@ -16,6 +16,7 @@ import secrets
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
+from weakref import WeakSet
 
 from ..errors import ConnectionLost, EndpointClosed, RemoteError, TooManySessions
 from ..options import Options
@@ -76,7 +77,9 @@ class SessionManager:
         self._ids: dict[Session, str] = {}
         self._connections: set[Cuttable] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._overdue: WeakSet[Delivery] = WeakSet()  # calls that run although their session is forgotten
         self._clock: asyncio.Task[None] | None = None
+        self._stopping: asyncio.Task[None] | None = None
 
     # The endpoint's life.
 
@@ -92,15 +95,20 @@ class SessionManager:
         Every handler has got its ``on_closed`` when this returns, unless it did not end in time.
         """
         clock, self._clock = self._clock, None  # None: takes no sessions
-        if clock is None:
-            return
+        if clock is not None:
+            # In a task of its own, as a handler may ask for it, whose call is then cancelled.
+            self._stopping = asyncio.create_task(self._stop(clock), name="sockbridge stop")
+        if self._stopping is not None:
+            await asyncio.shield(self._stopping)
+
+    async def _stop(self, clock: asyncio.Task[None]) -> None:
         for session in list(self._live):
             session.close(SHUTDOWN.code, SHUTDOWN.reason)
         self.look(asyncio.get_running_loop().time())  # who has gone a moment ago need not be waited for
         await self._wait(self.options.shutdown_grace)
         for connection in list(self._connections):
             connection.cut()
-        for delivery in list(self._live.values()):
+        for delivery in [*self._live.values(), *self._overdue]:
             delivery.cancel()
             delivery.overrule()
         await self._wait(self.options.shutdown_grace)
@@ -285,6 +293,8 @@ class SessionManager:
         if delivery is None:
             return
         delivery.overrule()
+        if not delivery.is_idle():
+            self._overdue.add(delivery)
         url_id = self._ids.pop(session, None)
         if url_id is not None:
             del self._by_id[url_id]

@@ -46,7 +46,8 @@ from .framing import (
 from .handshake import Handshake
 
 HIGH_WATER: Final = 64 * 1024
-"""Bytes in the buffer above which ``drain`` waits and the receiver is asked to flush at once."""
+"""Bytes in the buffer above which ``drain`` waits and the receiver is asked to flush at once; half of
+``send_buffer_limit`` where that is less."""
 
 
 class State(enum.Enum):
@@ -132,13 +133,13 @@ class Session:
         "_has_written",
         "_has_yielded",
         "_heartbeat_is_due",
+        "_high_water",
         "_is_new",
         "_on_ending",
         "_options",
         "_prepare",
         "_quiet_since",
         "_receiver",
-        "_relieve_at",
         "_state",
         "_transport",
         "buffered",
@@ -164,7 +165,7 @@ class Session:
         self.has_heartbeat = options.heartbeat_delay > 0
         self.messages: AsyncIterator[Message] | None = None
         self._options = options
-        self._relieve_at = min(HIGH_WATER, options.send_buffer_limit)
+        self._high_water = min(HIGH_WATER, options.send_buffer_limit // 2)
         self._framing = framing
         self._prepare = framing.prepare
         self._on_ending = on_ending
@@ -250,22 +251,22 @@ class Session:
         buffer = self._buffer
         buffer.append(prepared)
         self.buffered = buffered = self.buffered + len(prepared)
-        if buffered > self._relieve_at:
+        if buffered > self._high_water:
             self._relieve()
         elif len(buffer) == 1 and self._receiver is not None:
             self._receiver.wake()  # later messages find it awake
 
     async def drain(self) -> None:
-        """Wait until less than 64 KiB wait for the client: flow control for whoever sends much.
+        """Wait until less than ``HIGH_WATER`` waits for the client: flow control for whoever sends much.
 
         Raises:
             SessionClosed: the session has ended, so that a ``while True`` around it ends too.
         """
-        if self.buffered <= HIGH_WATER and not self._has_yielded:
+        if self.buffered <= self._high_water and not self._has_yielded:
             # The peer swallowed the burst as fast as it was sent; let the other sessions have their turn.
             self._has_yielded = True
             await asyncio.sleep(0)
-        while self._state is OPEN and self.buffered > HIGH_WATER:
+        while self._state is OPEN and self.buffered > self._high_water:
             if self._drained is None:
                 self._drained = asyncio.Event()
             self._drained.clear()
@@ -349,7 +350,7 @@ class Session:
         elif self._buffer:
             frame, taken = self._framing.pack(self._buffer, max_bytes)
             self.buffered -= taken
-            if self._drained is not None and self.buffered <= HIGH_WATER:
+            if self._drained is not None and self.buffered <= self._high_water:
                 self._drained.set()
         elif self._close is not None:
             self._receiver = None
@@ -454,7 +455,7 @@ class Session:
         while self.buffered > self._options.send_buffer_limit:
             self.buffered -= len(drop())
             self.undelivered += 1
-        if self._drained is not None and self.buffered <= HIGH_WATER:
+        if self._drained is not None and self.buffered <= self._high_water:
             self._drained.set()
 
     def _forfeit(self) -> None:

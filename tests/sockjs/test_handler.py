@@ -347,3 +347,12 @@ async def test_the_end_wakes_who_waits_for_a_message() -> None:
     feed.end()
     async with asyncio.timeout(GUARD):
         assert await waiting == []
+
+
+def test_a_callback_with_other_arguments_is_refused_with_a_sentence() -> None:
+    class Short(SessionHandler):
+        async def on_closed(self, session: Session) -> None:  # type: ignore[override]
+            """Without the close."""
+
+    with pytest.raises(UsageError, match=r"async def on_closed\(session, close\): too many positional arguments"):
+        HandlerFactory(Short())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -717,3 +717,31 @@ async def test_stop_leaves_no_task_behind() -> None:
     await turns(1)
     assert asyncio.all_tasks() == before
     assert handler.cancelled.is_set()
+
+
+async def test_a_handler_may_stop_its_own_endpoint() -> None:
+    """Its call is cancelled, everybody is told all the same, and whoever stops as well waits for that."""
+
+    class Stopper(RecordingHandler):
+        manager: SessionManager
+
+        async def on_message(self, session: Session, message: Message) -> None:
+            self.record("on_message", session, message)
+            await self.manager.stop()
+
+    handler = Stopper()
+    manager = handler.manager = SessionManager(handler, Options(shutdown_grace=0.05))
+    await manager.start()
+    session = manager.create(make_handshake())
+    receiver = RecordingReceiver(session)
+    manager.attach(session, receiver)
+    await manager.open(session)
+    call = asyncio.create_task(manager.deliver(session, ["stop"]))
+    await handler.wait_for("on_message")
+    manager.release(session, receiver)
+    async with asyncio.timeout(GUARD):
+        await manager.stop()
+        with suppress(asyncio.CancelledError):
+            await call
+    assert handler.names()[-2:] == ["on_closed", "on_stop"]
+    assert len(manager) == 0

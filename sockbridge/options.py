@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from .errors import InvalidOption
 
 Authenticate = Callable[..., Awaitable[object | None]]
-"""Takes the request: who is asking? Returns the principal, or None to refuse with 401; may raise a
+"""Takes the request: who is asking? Returns the principal, or None (or False) to refuse with 401; may raise a
 ``web.HTTPException``. (The request's type is aiohttp's, which this file does not know.)"""
 
 DEFAULT_CLIENT_URL: Final = "https://cdn.jsdelivr.net/npm/sockjs-client@1/dist/sockjs.min.js"
@@ -77,8 +77,9 @@ class Options:
         forwarded: trust the proxy's ``X-Forwarded-Proto``, ``-Host`` and ``-For``; with ``"rfc7239"`` its
             ``Forwarded`` header instead. Only behind a proxy that sets them itself.
         authenticate: coroutine function, called with every request of a session (not for ``/info``, pages and
-            preflights). Returns the principal; None answers 401 where a session is opened. Later requests of the
-            session must come from an equal principal, else they are answered 404. Where it is costly, cache in it.
+            preflights). Returns the principal; None or False answers 401 where a session is opened. Later requests
+            of the session must come from an equal principal, else they are answered 404. Where it is costly,
+            cache in it.
         max_message_size: bytes of one request body or websocket message. 262144.
         send_buffer_limit: bytes that wait for one client. 1048576.
         receive_buffer_limit: bytes of messages that wait for a busy handler, per session, 64 more for each;

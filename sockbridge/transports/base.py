@@ -110,6 +110,7 @@ class Transport:
         """The session that a receiving request means, opened if it is new.
 
         Raises:
+            ConnectionLost: the client has gone meanwhile.
             Refusal: what ``check`` found, 404 if it is somebody else's, 503 if there is no room.
             web.HTTPException: ``authenticate`` refused.
         """
@@ -118,6 +119,8 @@ class Transport:
         session = self.manager.find(url_id)
         if session is None:
             principal = await self.admission.authenticate(request)
+            if request.transport is None:
+                raise ConnectionLost("the client left before its session was opened")
             session = self.manager.find(url_id)  # another request may have opened it meanwhile
             if session is None:
                 try:

@@ -168,8 +168,8 @@ class SocketReceiver:
                 return
             if frame or session.receiver is self:  # a raw websocket's goodbye has no frame
                 transport.write(self.encode(frame))
-                self._has_written = True
-                self._stalled_at = None  # there was room, so the peer has taken something
+                self._has_written = True  # as in wrote(), without the call
+                self._stalled_at = None
             if not session.has_more and self.has_room():
                 return
         if session.receiver is not self:
@@ -183,6 +183,11 @@ class SocketReceiver:
         elif self.lost is None:
             self.lost = ConnectionLost("the client closed the connection without a goodbye")
         return self.lost
+
+    def wrote(self) -> None:
+        """Something has been written, for which there was room: the peer has taken what was before."""
+        self._has_written = True
+        self._stalled_at = None
 
     def watch(self, now: float) -> None:
         """Give the peer up (``lost``) if it takes no bytes, or acknowledges none."""
@@ -246,7 +251,8 @@ def _tcp_connection(transport: asyncio.Transport) -> socket.socket | None:
 
 
 def _seconds_unacknowledged(connection: socket.socket) -> float | None:
-    # How long ago the peer acknowledged anything, while bytes wait for that; None if none wait.
+    # How long ago the peer acknowledged anything, while bytes wait for that; None if none wait. A peer whose window
+    # is full has nothing to acknowledge but the kernel's probes, which come ever more rarely: 0 unless one was missed.
     try:
         (waiting,) = struct.unpack("i", fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)))
         if waiting == 0:
@@ -254,5 +260,9 @@ def _seconds_unacknowledged(connection: socket.socket) -> float | None:
         info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_SIZE)
     except (OSError, ValueError):  # closed meanwhile: the next tick finds out
         return None
+    probes = info[3]  # tcpi_probes: unanswered ones, the one that is under way included
+    (in_flight,) = struct.unpack_from("I", info, 24)  # tcpi_unacked, in segments
     (last_acknowledgement,) = struct.unpack_from("I", info, 56)  # tcpi_last_ack_recv, in milliseconds
+    if not in_flight and probes < 2:
+        return 0.0
     return float(last_acknowledgement) / 1000

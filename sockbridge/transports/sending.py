@@ -107,14 +107,14 @@ class Upload:
         Closing at once would reset the connection, and the client might never read the answer.
         """
         response.force_close()
-        await response.prepare(self._request)
-        await response.write_eof()
         self._limit = sys.maxsize
         try:
+            await response.prepare(self._request)
+            await response.write_eof()
             async with asyncio.timeout(LINGER):
                 while await self._read_chunk():
                     continue
-        except (TimeoutError, ProtocolError, ConnectionLost):
+        except (TimeoutError, ProtocolError, ConnectionLost, ConnectionError):
             if self._request.transport is not None:
                 self._request.transport.close()
                 await asyncio.sleep(0)  # aiohttp notices, and does not wait for the rest as well

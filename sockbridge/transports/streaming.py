@@ -63,10 +63,10 @@ class StreamingTransport(Transport):
         response = await self._begin(request)
         receiver = StreamReceiver(self, session, request, response.chunked)
         is_new = self.attach(session, receiver)
-        if is_new is None:
-            await response.write(self.format(BUSY_FRAME))
-        else:
+        if is_new is not None:
             await self._stream(session, receiver, is_new)
+        elif receiver.is_connected:
+            await response.write(self.format(BUSY_FRAME))
         if receiver.is_connected:
             await self.complete(response, request, receiver)
         return response
@@ -78,8 +78,11 @@ class StreamingTransport(Transport):
             response.enable_chunked_encoding()
         else:
             response.force_close()
-        await response.prepare(request)
-        await response.write(self.prelude(request))
+        try:
+            await response.prepare(request)
+            await response.write(self.prelude(request))
+        except ConnectionError:
+            raise ConnectionLost("the client left before it was answered") from None
         return response
 
     async def _stream(self, session: Session, receiver: StreamReceiver, is_new: bool) -> None:

@@ -142,6 +142,7 @@ class WebSocketReceiver(SocketReceiver):
                 await self._answer_ping(received.data)
             elif kind is not WSMsgType.PONG:
                 self._wire.manager.leave(session, *self._farewell(received))
+                session.detach(self)  # a call may still run: the time that it is waited for begins now
                 return
 
     async def _answer_ping(self, payload: bytes) -> None:
@@ -209,9 +210,11 @@ class WebSocketReceiver(SocketReceiver):
                 if frame is HEARTBEAT_FRAME:
                     self._unanswered = True
                     await self._socket.ping()
+                    self.wrote()
                 elif frame or self.session.receiver is self:
                     kind = WSMsgType.BINARY if type(frame) is Binary else WSMsgType.TEXT
                     await self._socket.send_frame(frame, kind)
+                    self.wrote()
         except ConnectionError:  # the client has gone: the reader finds out
             return
         finally:

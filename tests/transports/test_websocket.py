@@ -417,3 +417,28 @@ async def test_compressed_sockets_carry_messages_and_goodbyes() -> None:
             assert (await socket.receive()).type is aiohttp.WSMsgType.CLOSE
             assert socket.close_code == 3001
         await handler.wait_for("on_closed")
+
+
+# A handler that does not end.
+
+
+@sockets
+@pytest.mark.parametrize("way", ["goodbye", "cut"])
+async def test_on_closed_does_not_wait_for_ever_for_a_call_that_hangs(name: str, way: str) -> None:
+    """And neither does the server's stop, which cancels that call."""
+    async with echo_server(GatedHandler(), disconnect_delay=0.2) as (url, endpoint, handler):
+        client = Client(url, name)
+        await client.connect()
+        await client.send("hangs")
+        await handler.wait_for("on_message")
+        if way == "goodbye":
+            client.wire.send_frame(struct.pack("!H", 1000), CLOSE)
+        else:
+            client.wire.reset()
+        await handler.wait_for("on_closed")
+        await until(lambda: len(endpoint) == 0)
+        assert not handler.gate.is_set()
+        start = asyncio.get_running_loop().time()
+        await client.close()
+    assert asyncio.get_running_loop().time() - start < GUARD
+    assert handler.names().count("on_closed") == 1

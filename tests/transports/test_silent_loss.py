@@ -116,7 +116,7 @@ async def lose(cable: Cable, name: str, *, writes: bool, **options: float) -> tu
 
 @pytest.mark.parametrize("name", STREAMING)
 async def test_a_stream_is_given_up_within_write_timeout_of_the_next_write(cable: Cable, name: str) -> None:
-    """Small writes vanish in the kernel's buffer; only ``TCP_USER_TIMEOUT`` (RFC 5482) tells."""
+    """Small writes vanish in the kernel's buffer; only the kernel knows."""
     error, took = await lose(cable, name, writes=True, write_timeout=0.5, heartbeat_delay=20)
     assert isinstance(error, ConnectionLost)
     assert 0.3 < took < 1.5

@@ -91,7 +91,10 @@ class Upload:
         if request.content_length is not None and request.content_length > self._limit:
             raise MessageTooBig(self._limit)
         if request.content.at_eof():  # empty; or a middleware has read it, and aiohttp keeps what was read
-            return await request.read()
+            body = await request.read()
+            if len(body) > self._limit:
+                raise MessageTooBig(self._limit)
+            return body
         chunks: list[bytes] = []
         size = 0
         while chunk := await self._read_chunk():

@@ -72,6 +72,7 @@ class WebSocketReceiver(SocketReceiver):
 
     __slots__ = (
         "_closing",
+        "_gone_at",
         "_has_older",
         "_is_delivering",
         "_ping_at",
@@ -99,6 +100,7 @@ class WebSocketReceiver(SocketReceiver):
         self._readers: set[asyncio.Task[None]] = set()
         self._unanswered = False  # a ping that no sign of life has followed
         self._ping_at: float | None = None
+        self._gone_at: float | None = None
         self._writer: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
 
@@ -238,7 +240,11 @@ class WebSocketReceiver(SocketReceiver):
             self.watch(now)
             self._watch_pong(now)
         elif self._is_delivering:
-            return super().tick(now)  # nobody reads until there is room again, so nobody else finds out
+            # Nobody reads until there is room again; what the client said before it left is to be heard then.
+            if self._gone_at is None:
+                self._gone_at = now
+            elif now - self._gone_at >= self._wire.options.disconnect_delay:
+                return super().tick(now)
         else:
             # The client has gone. The reader finds that out behind the last messages, once nothing waits to be written.
             self.cut()

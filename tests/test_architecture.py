@@ -33,7 +33,8 @@ MAY_IMPORT: dict[str, str] = {
     "sockjs/manager": ("errors options sockjs/framing sockjs/handshake sockjs/session sockjs/handler sockjs/delivery"),
     "transports/callback": "",
     "transports/headers": "",
-    "transports/receiver": "errors sockjs/session",
+    "transports/peer": "errors",
+    "transports/receiver": "errors sockjs/session transports/peer",
     "transports/admission": "options sockjs/handshake sockjs/session transports/headers",
     "transports/base": (
         "errors options sockjs/framing sockjs/session sockjs/manager "

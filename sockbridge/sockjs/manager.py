@@ -14,6 +14,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from weakref import WeakSet
@@ -113,7 +114,7 @@ class SessionManager:
             delivery.overrule()
         await self._wait(self.options.shutdown_grace)
         for session in list(self._live):
-            self._forget(session)
+            self.forget(session)
         await self._cancel([clock, *self._tasks])
         if self.handlers.shared is not None:
             try:
@@ -210,15 +211,16 @@ class SessionManager:
         else:
             session.abort(receiver, error)
         if self._is_over(session):
-            self._forget(session)
+            self.forget(session)
 
-    def hold(self, connection: Cuttable) -> None:
-        """A request that the client has not finished: cut it off if it is still there when the server stops."""
+    @contextmanager
+    def holding(self, connection: Cuttable) -> Iterator[None]:
+        """While a request is not finished: ``connection`` is cut off if it is still there when the server stops."""
         self._connections.add(connection)
-
-    def let_go(self, connection: Cuttable) -> None:
-        """The request is finished."""
-        self._connections.discard(connection)
+        try:
+            yield
+        finally:
+            self._connections.discard(connection)
 
     def deliver(
         self, session: Session, messages: Sequence[Message], runner: asyncio.Task[Any] | None = None
@@ -235,13 +237,22 @@ class SessionManager:
         elif messages:
             await delivery.accept(messages)
 
-    def discard(self, session: Session) -> None:
-        """Forget a session that was created but could not be attached."""
-        self._forget(session)
-
-    def leave(self, session: Session, close: Close, error: RemoteError | None = None) -> None:
-        """The client has ended ``session``, or broke the protocol; for a websocket, whose session ends with it."""
-        session.interrupt(close, error)
+    def forget(self, session: Session) -> None:
+        """Nobody will find ``session`` any more. May be called twice."""
+        session.forget()
+        delivery = self._live.pop(session, None)
+        if delivery is None:
+            return
+        delivery.overrule()
+        if not delivery.is_idle():
+            self._overdue.add(delivery)
+        url_id = self._ids.pop(session, None)
+        if url_id is not None:
+            del self._by_id[url_id]
+        self.counters.unheard += delivery.unheard
+        if session.undelivered:
+            self.counters.undelivered += session.undelivered
+            logger.info("session %s: %d messages were not delivered", session.id, session.undelivered)
 
     # The clock.
 
@@ -250,16 +261,14 @@ class SessionManager:
         for session, delivery in list(self._live.items()):
             try:
                 is_due = session.look(now)
-            except Exception:  # a third party's receiver: its session ends, the clock goes on
-                logger.exception("session %s: its receiver failed", session.id)
-                is_due = True
-            if is_due:
-                if session.is_open and not delivery.is_idle():
+                if is_due and session.is_open and not delivery.is_idle():
                     session.interrupt(EXPIRED, None)  # a call still runs: on_closed waits for it once more
-                else:
-                    self._forget(session)
-            elif self._is_over(session):
-                self._forget(session)
+                elif is_due or self._is_over(session):
+                    self.forget(session)
+            except Exception:  # a third party's receiver: its session is on its own, the clock goes on
+                logger.exception("session %s: its receiver failed", session.id)
+                if session.receiver is not None:
+                    session.detach(session.receiver)
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
@@ -286,22 +295,6 @@ class SessionManager:
             return False
         delivery = self._live.get(session)
         return delivery is not None and delivery.is_told
-
-    def _forget(self, session: Session) -> None:
-        session.forget()
-        delivery = self._live.pop(session, None)
-        if delivery is None:
-            return
-        delivery.overrule()
-        if not delivery.is_idle():
-            self._overdue.add(delivery)
-        url_id = self._ids.pop(session, None)
-        if url_id is not None:
-            del self._by_id[url_id]
-        self.counters.unheard += delivery.unheard
-        if session.undelivered:
-            self.counters.undelivered += session.undelivered
-            logger.info("session %s: %d messages were not delivered", session.id, session.undelivered)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         # Never started eagerly: close() and send() may not run the application's on_closed within the call.

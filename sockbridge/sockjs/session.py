@@ -384,13 +384,13 @@ class Session:
             self.interrupt(INTERRUPTED, error)
             receiver.wake()
 
-    # For the manager.
-
     def interrupt(self, close: Close, error: RemoteError | None) -> None:
         """End an open session for a reason that is not the application's; what waits is counted as lost."""
         if self._state is OPEN:
             self._forfeit()
             self._end(close, error, is_ours=False)
+
+    # For the manager.
 
     def look(self, now: float) -> bool:
         """See to what time brings: heartbeats, a peer that went silent, a client that stays away.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 from typing import ClassVar, Final
 
 from aiohttp import web
@@ -161,29 +162,27 @@ class Transport:
             return None
 
     async def complete(
-        self, response: web.StreamResponse, request: web.Request, connection: Cuttable, slowness: int = 1
+        self, writing: Awaitable[None], connection: Cuttable, slowness: int = 1
     ) -> ConnectionLost | None:
         """Write the rest of an answer that the client may not take: not for ever, nor when the server stops.
 
         Args:
+            writing: what writes it.
             connection: what is cut if it takes too long.
             slowness: how many times ``write_timeout`` it may take.
 
         Returns:
             Why it was not taken, or None.
         """
-        self.manager.hold(connection)
-        try:
-            async with asyncio.timeout(self.options.write_timeout * slowness):
-                await response.prepare(request)
-                await response.write_eof()
-        except TimeoutError:
-            connection.cut()
-            return WriteTimeout("the client did not take the end of an answer")
-        except ConnectionError:
-            return ConnectionLost("the client left in the middle of an answer")
-        finally:
-            self.manager.let_go(connection)
+        with self.manager.holding(connection):
+            try:
+                async with asyncio.timeout(self.options.write_timeout * slowness):
+                    await writing
+            except TimeoutError:
+                connection.cut()
+                return WriteTimeout("the client did not take the end of an answer")
+            except ConnectionError:
+                return ConnectionLost("the client left in the middle of an answer")
         return None
 
     def callback(self, request: web.Request) -> str:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
+from multidict import CIMultiDict
 
 from ..errors import ConnectionLost
 from ..sockjs.framing import INTERRUPTED
@@ -66,17 +67,13 @@ class PollingTransport(Transport):
         session = await self.obtain(request)
         receiver = PollReceiver(self.name, request)
         is_new = self.attach(session, receiver)
-        if is_new is None:
-            return self._answer(BUSY_FRAME, request)
-        frame = await self._fetch(session, receiver)
+        frame = BUSY_FRAME if is_new is None else await self._fetch(session, receiver)
         if is_new:
             self.manager.open_soon(session)
-        response = self._answer(frame, request)
-        if len(frame) > SMALL:
-            lost = await self.complete(response, request, receiver, slowness=1 + len(frame) // SMALL)
-            if lost is not None:
-                self.manager.leave(session, INTERRUPTED, lost)
-        return response
+        answer = Answer(self.format(frame, request), self.headers(request), self, session, receiver)
+        if request.version < HttpVersion11:
+            answer.force_close()
+        return answer
 
     async def _fetch(self, session: Session, receiver: PollReceiver) -> bytes:
         # A poll of a client that has gone takes nothing: what waits is then counted as undelivered.
@@ -98,8 +95,30 @@ class PollingTransport(Transport):
             self.manager.release(session, receiver, error)
         return frame or b""
 
-    def _answer(self, frame: bytes, request: web.Request) -> web.Response:
-        response = web.Response(body=self.format(frame, request), headers=self.headers(request))
-        if request.version < (1, 1):
-            response.force_close()
-        return response
+
+class Answer(web.Response):
+    """The answer to a poll. aiohttp writes it, when all middlewares have seen it; a large one, but not for ever."""
+
+    def __init__(
+        self,
+        body: bytes,
+        headers: CIMultiDict[str],
+        transport: PollingTransport,
+        session: Session,
+        receiver: PollReceiver,
+    ) -> None:
+        super().__init__(body=body, headers=headers)
+        self._size = len(body)
+        self._transport = transport
+        self._session = session
+        self._receiver = receiver
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Write it; the session is interrupted where the client does not take it."""
+        if self._size <= SMALL:
+            await super().write_eof(data)
+            return
+        slowness = 1 + self._size // SMALL
+        lost = await self._transport.complete(super().write_eof(data), self._receiver, slowness)
+        if lost is not None:
+            self._session.interrupt(INTERRUPTED, lost)

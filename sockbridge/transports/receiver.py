@@ -3,32 +3,23 @@
 The common part of the websocket's and the streams' receivers. Measured against writing each message at once,
 one write per loop turn is never slower and four times faster under load, since several messages share it.
 
-Knows: the transport, when to write, when a peer counts as gone.
+Knows: the transport, when to write.
 Does not know: what the bytes mean; who sends.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
-import sys
 from typing import Final
 
 from aiohttp import web
 
-if sys.platform != "win32":
-    import fcntl
-    import termios
-
-from ..errors import ConnectionLost, UsageError, WriteTimeout
+from ..errors import ConnectionLost, UsageError
 from ..sockjs.session import Session
+from .peer import Peer
 
 FRAME_SIZE: Final = 64 * 1024
 """Bytes of messages in one frame of a long backlog; a client parses a frame as a whole."""
-
-
-TCP_INFO_SIZE: Final = 60  # bytes of struct tcp_info that we look at; see tcp(7), and <linux/tcp.h> for its fields
 
 
 class TurnEnd:
@@ -74,24 +65,19 @@ class SocketReceiver:
 
     Attributes:
         session: whose frames it writes.
+        peer: whether it still takes what is written.
         lost: what made the peer count as gone; None while it is there.
     """
 
     __slots__ = (
-        "_connection",
         "_drain_task",
-        "_has_written",
         "_is_woken",
-        "_patience",
         "_protocol",
         "_request",
-        "_stalled_at",
-        "_stalled_size",
         "_transport",
         "_turn_end",
-        "_unacknowledged_at",
-        "_write_timeout",
         "lost",
+        "peer",
         "session",
         "transport",
     )
@@ -111,22 +97,10 @@ class SocketReceiver:
         self._request = request
         self._transport = request.transport
         self._protocol = request.protocol
-        self._write_timeout = write_timeout
+        self.peer = Peer(request.transport, request.protocol, write_timeout)
         self._turn_end = turn_end
         self._is_woken = False
         self._drain_task: asyncio.Task[None] | None = None
-        self._stalled_at: float | None = None
-        self._stalled_size = 0
-        self._connection = _tcp_connection(self._transport)
-        self._has_written = False
-        self._unacknowledged_at: float | None = None
-        if self._transport.get_extra_info("sslcontext") is not None:
-            # The default of asyncio's TLS is eight times as much, out of sight of send_buffer_limit; and below it
-            # bytes leave in steps, so progress shows later.
-            self._transport.set_write_buffer_limits(high=64 * 1024)
-            self._patience = 2 * write_timeout
-        else:
-            self._patience = write_timeout
 
     # For subclasses.
 
@@ -168,8 +142,7 @@ class SocketReceiver:
                 return
             if frame or session.receiver is self:  # a raw websocket's goodbye has no frame
                 transport.write(self.encode(frame))
-                self._has_written = True  # as in wrote(), without the call
-                self._stalled_at = None
+                self.peer.wrote()
             if not session.has_more and self.has_room():
                 return
         if session.receiver is not self:
@@ -179,24 +152,16 @@ class SocketReceiver:
 
     def tick(self, now: float) -> ConnectionLost | None:
         if self.is_connected:
-            self.watch(now)
+            self.judge(now)
         elif self.lost is None:
             self.lost = ConnectionLost("the client closed the connection without a goodbye")
         return self.lost
 
-    def wrote(self) -> None:
-        """Something has been written, for which there was room: the peer has taken what was before."""
-        self._has_written = True
-        self._stalled_at = None
-
-    def watch(self, now: float) -> None:
-        """Give the peer up (``lost``) if it takes no bytes, or acknowledges none."""
-        if self._protocol.writing_paused:
-            self._watch_stall(now)
-        else:
-            self._stalled_at = None
-        if self._has_written:
-            self._watch_acknowledgements(now)
+    def judge(self, now: float) -> None:
+        """Give the peer up (``lost``) if it does not take what is written."""
+        self.lost = self.peer.fault(now)
+        if self.lost is not None:
+            self.cut()
 
     def cut(self) -> None:
         self._transport.abort()
@@ -217,52 +182,3 @@ class SocketReceiver:
         finally:
             self._drain_task = None
         self.flush()
-
-    def _watch_stall(self, now: float) -> None:
-        size = self._transport.get_write_buffer_size()
-        if self._stalled_at is None or size < self._stalled_size:
-            self._stalled_at, self._stalled_size = now, size
-        elif now - self._stalled_at >= self._patience:
-            self._give_up(f"the client took no bytes for {self._patience:g} seconds")
-
-    def _watch_acknowledgements(self, now: float) -> None:
-        # A peer that vanished without a word takes small writes into the kernel's buffer for a quarter of an hour.
-        # Only the kernel sees that nobody acknowledges them; a peer that is there but does not read acknowledges.
-        silence = None if self._connection is None else _seconds_unacknowledged(self._connection)
-        if silence is None:
-            self._has_written = False
-            self._unacknowledged_at = None
-        elif self._unacknowledged_at is None:
-            self._unacknowledged_at = now
-        elif min(silence, now - self._unacknowledged_at) >= self._write_timeout:
-            self._give_up(f"the client's side acknowledged nothing for {self._write_timeout:g} seconds")
-
-    def _give_up(self, reason: str) -> None:
-        self.lost = WriteTimeout(reason)
-        self._transport.abort()
-
-
-def _tcp_connection(transport: asyncio.Transport) -> socket.socket | None:
-    # The socket, where the kernel can be asked about it: TCP on Linux.
-    connection: socket.socket | None = transport.get_extra_info("socket")
-    if connection is None or sys.platform != "linux":
-        return None
-    return connection if connection.family in (socket.AF_INET, socket.AF_INET6) else None
-
-
-def _seconds_unacknowledged(connection: socket.socket) -> float | None:
-    # How long ago the peer acknowledged anything, while bytes wait for that; None if none wait. A peer whose window
-    # is full has nothing to acknowledge but the kernel's probes, which come ever more rarely: 0 unless one was missed.
-    try:
-        (waiting,) = struct.unpack("i", fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)))
-        if waiting == 0:
-            return None
-        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_SIZE)
-    except (OSError, ValueError):  # closed meanwhile: the next tick finds out
-        return None
-    probes = info[3]  # tcpi_probes: unanswered ones, the one that is under way included
-    (in_flight,) = struct.unpack_from("I", info, 24)  # tcpi_unacked, in segments
-    (last_acknowledgement,) = struct.unpack_from("I", info, 56)  # tcpi_last_ack_recv, in milliseconds
-    if not in_flight and probes < 2:
-        return 0.0
-    return float(last_acknowledgement) / 1000

@@ -27,6 +27,10 @@ class BrokenBody(ProtocolError):
     """The body of a request cannot be decoded."""
 
 
+# Faults after which the rest of the body is not read; all others are answered 500, as the protocol wants.
+STATUS: Final[dict[type[Exception], int]] = {MessageTooBig: 413, BrokenBody: 400, TimeoutError: 408}
+
+
 class SendingTransport(Transport):
     """Subclass with ``answer``; ``payload`` if the messages are wrapped in something."""
 
@@ -46,26 +50,20 @@ class SendingTransport(Transport):
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         upload = Upload(request, self.options)
-        self.manager.hold(upload)
-        try:
-            messages = decode_body(self.payload(await upload.read(), request))
-        except MessageTooBig as error:
-            logger.info("%s: %s", self.name, error)
-            return await upload.refuse(self.admission.error(request, 413, f"{error}\n"))
-        except BrokenBody as error:
-            logger.info("%s: %s", self.name, error)
-            return await upload.refuse(self.admission.error(request, 400, f"{error}\n"))
-        except ProtocolError as error:
-            logger.info("%s: %s", self.name, error)
-            return self.admission.error(request, 500, f"{error}\n")
-        except TimeoutError:
-            logger.info("%s: the rest of a body did not come", self.name)
-            return await upload.refuse(self.admission.error(request, 408, "Request timeout.\n"))
-        finally:
-            self.manager.let_go(upload)
+        with self.manager.holding(upload):
+            try:
+                messages = decode_body(self.payload(await upload.read(), request))
+            except (ProtocolError, TimeoutError) as error:
+                return await self._refuse(upload, request, error)
         session = await self.find(request)
         await self.manager.accept(session, messages)
         return self.answer(request)
+
+    async def _refuse(self, upload: Upload, request: web.Request, error: Exception) -> web.Response:
+        text = "The rest of the body did not come." if isinstance(error, TimeoutError) else str(error)
+        logger.info("%s: %s", self.name, text)
+        response = self.admission.error(request, STATUS.get(type(error), 500), text + "\n")
+        return await upload.refuse(response) if type(error) in STATUS else response
 
 
 class Upload:

@@ -68,7 +68,7 @@ class StreamingTransport(Transport):
         elif receiver.is_connected:
             await response.write(self.format(BUSY_FRAME))
         if receiver.is_connected:
-            await self.complete(response, request, receiver)
+            await self.complete(response.write_eof(), receiver)
         return response
 
     async def _begin(self, request: web.Request) -> web.StreamResponse:

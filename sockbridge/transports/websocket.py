@@ -113,9 +113,7 @@ class WebSocketReceiver(SocketReceiver):
         if self._hand_back(0):
             await self._read(0)
         while self._readers:
-            done, _ = await asyncio.wait(self._readers)
-            for reader in done:
-                reader.result()
+            await asyncio.wait(self._readers)
         if self._closing is not None:
             await self._closing
 
@@ -132,7 +130,7 @@ class WebSocketReceiver(SocketReceiver):
                     messages = parse(received.data, kind is not TEXT_MESSAGE)
                 except ProtocolError as error:
                     logger.info("session %s: %s", session.id, error)
-                    self._wire.manager.leave(session, self._wire.fault, error)
+                    session.interrupt(self._wire.fault, error)
                     self.flush()  # what the protocol has to say comes before the close frame
                     self.on_let_go()
                     return
@@ -143,7 +141,7 @@ class WebSocketReceiver(SocketReceiver):
             elif kind is WSMsgType.PING:
                 await self._answer_ping(received.data)
             elif kind is not WSMsgType.PONG:
-                self._wire.manager.leave(session, *self._farewell(received))
+                session.interrupt(*self._farewell(received))
                 session.detach(self)  # a call may still run: the time that it is waited for begins now
                 return
 
@@ -167,7 +165,13 @@ class WebSocketReceiver(SocketReceiver):
         self._is_delivering = False
         reader = asyncio.create_task(self._read(self._turn))
         self._readers.add(reader)
-        reader.add_done_callback(self._readers.discard)
+        reader.add_done_callback(self._on_reader_end)
+
+    def _on_reader_end(self, reader: asyncio.Task[None]) -> None:
+        self._readers.discard(reader)
+        if not reader.cancelled() and (fault := reader.exception()) is not None:
+            logger.error("session %s: its reader failed", self.session.id, exc_info=fault)
+            self.cut()
 
     def _farewell(self, received: WSMessage) -> tuple[Close, RemoteError | None]:
         if received.type is WSMsgType.CLOSE:
@@ -212,11 +216,11 @@ class WebSocketReceiver(SocketReceiver):
                 if frame is HEARTBEAT_FRAME:
                     self._unanswered = True
                     await self._socket.ping()
-                    self.wrote()
+                    self.peer.wrote()
                 elif frame or self.session.receiver is self:
                     kind = WSMsgType.BINARY if type(frame) is Binary else WSMsgType.TEXT
                     await self._socket.send_frame(frame, kind)
-                    self.wrote()
+                    self.peer.wrote()
         except ConnectionError:  # the client has gone: the reader finds out
             return
         finally:
@@ -237,7 +241,7 @@ class WebSocketReceiver(SocketReceiver):
         if self._is_delivering and not self._has_older:
             self._take_over()
         elif self.is_connected:
-            self.watch(now)
+            self.judge(now)
             self._watch_pong(now)
         elif self._is_delivering:
             # Nobody reads until there is room again; what the client said before it left is to be heard then.
@@ -293,7 +297,7 @@ class WebSocketTransport(Transport):
             response = await self._upgrade(request, subprotocol)
             receiver = WebSocketReceiver(self, session, request, response)
         except (Refusal, ConnectionLost, asyncio.CancelledError):
-            self.manager.discard(session)
+            self.manager.forget(session)
             raise
         if self.attach(session, receiver) is None:
             await response.close(code=CloseCode.GOING_AWAY)

@@ -157,7 +157,7 @@ async def test_the_iteration_ends_when_the_client_leaves_and_takes_what_came_bef
 
     async with Conversation(listen) as conversation:
         await conversation.manager.accept(conversation.session, ["a", "b"])
-        conversation.manager.leave(conversation.session, Close(1000, "bye"))
+        conversation.session.interrupt(Close(1000, "bye"), None)
         begin.set()
         async with asyncio.timeout(GUARD):
             await done.wait()
@@ -261,7 +261,7 @@ async def test_session_closed_out_of_drain_is_the_usual_end_of_a_sender(caplog: 
         async with asyncio.timeout(GUARD):
             while conversation.session.buffered < 65536:
                 await asyncio.sleep(0)
-        conversation.manager.leave(conversation.session, Close(1000, "bye"))
+        conversation.session.interrupt(Close(1000, "bye"), None)
         async with asyncio.timeout(GUARD):
             await ended.wait()
     assert errors(caplog) == []
@@ -288,7 +288,7 @@ async def test_a_function_that_goes_on_after_the_end_is_cancelled_in_the_end(mon
 
     async with Conversation(stuck) as conversation:
         await started.wait()
-        conversation.manager.leave(conversation.session, Close(1000, "bye"))
+        conversation.session.interrupt(Close(1000, "bye"), None)
         for _ in range(10):
             await asyncio.sleep(0)
         assert not cancelled.is_set()

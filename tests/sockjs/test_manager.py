@@ -224,11 +224,11 @@ async def test_a_session_that_could_not_be_attached_is_discarded_untold() -> Non
     handler = RecordingHandler()
     async with running(handler) as manager:
         session = manager.create(make_handshake(), url_id="x")
-        manager.discard(session)
+        manager.forget(session)
         assert len(manager) == 0
         assert manager.find("x") is None
         assert handler.names(session) == []
-        manager.discard(session)
+        manager.forget(session)
         with pytest.raises(EndpointClosed):
             manager.attach(session, RecordingReceiver(session))
         assert session.receiver is None
@@ -359,7 +359,7 @@ async def test_the_clients_goodbye_ends_the_session_after_what_it_sent() -> None
     async with running(handler) as manager:
         session, receiver = await connect(manager)
         await manager.accept(session, ["last"])
-        manager.leave(session, GOODBYE)
+        session.interrupt(GOODBYE, None)
         assert await handler.wait_for("on_closed") == [GOODBYE]
         assert handler.names(session) == ["on_connected", "on_message", "on_closed"]
         receiver.take_all()
@@ -373,7 +373,7 @@ async def test_a_fault_of_the_client_is_told_before_on_closed() -> None:
     async with running(handler) as manager:
         session, _ = await connect(manager)
         error = RemoteError("broken")
-        manager.leave(session, Close(3000, "Broken framing.", clean=False), error)
+        session.interrupt(Close(3000, "Broken framing.", clean=False), error)
         await handler.wait_for("on_closed")
         assert handler.names(session) == ["on_connected", "on_transport_error", "on_closed"]
         assert handler.values("on_transport_error") == [error]
@@ -536,8 +536,8 @@ async def test_a_receiver_that_fails_ends_its_own_session_only(caplog: pytest.Lo
         manager.release(session, receiver)
         manager.attach(session, Broken(session))
         other, other_receiver = await connect(manager, "y")
-        manager.look(0)
-        manager.look(5)
+        for now in (0, 5, 10):
+            manager.look(now)
         assert await handler.wait_for("on_closed") == [EXPIRED]
         assert manager.find("x") is None
         assert other.is_open
@@ -653,10 +653,10 @@ async def test_without_grace_every_handler_is_told_still() -> None:
 async def test_stop_cuts_requests_that_the_client_has_not_finished() -> None:
     async with running(RecordingHandler(), shutdown_grace=0.01) as manager:
         unfinished, finished = RecordingReceiver(), RecordingReceiver()
-        manager.hold(unfinished)
-        manager.hold(finished)
-        manager.let_go(finished)
-        await manager.stop()
+        with manager.holding(finished):
+            pass
+        with manager.holding(unfinished):
+            await manager.stop()
         assert (unfinished.is_cut, finished.is_cut) == (True, False)
 
 

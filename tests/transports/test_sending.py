@@ -200,7 +200,7 @@ async def test_a_body_that_does_not_come_is_answered_408(caplog: pytest.LogCaptu
         wire.request("POST", f"{client.path}/xhr_send", b'["half', {"Content-Length": "100"})
         head = await wire.read_head()
         assert (head.status, head.headers["Connection"]) == (408, "close")
-        assert await wire.read_body() == b"Request timeout.\n"
+        assert await wire.read_body() == b"The rest of the body did not come.\n"
         assert await wire.read_end() == b""
         await wire.close()
         only_line(caplog)

@@ -10,6 +10,7 @@ Spec: sockjs-protocol 0.3.3, BaseUrlGreeting, SessionURLs; docs/conformance.md, 
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, Unpack
@@ -18,7 +19,7 @@ from aiohttp import web
 from aiohttp.web_urldispatcher import PrefixResource
 from yarl import URL
 
-from .errors import InvalidOption
+from .errors import InvalidOption, UsageError
 from .options import OptionArguments, Options
 from .pages import Pages
 from .sockjs.framing import Message
@@ -55,12 +56,14 @@ def mount(
 
     Raises:
         InvalidOption: an option, the prefix or a transport is not one; the text says what is allowed.
-        UsageError: ``handler`` is not one.
+        UsageError: ``handler`` is not one, or the application has started.
     """
     unknown = set(options) - OptionArguments.__annotations__.keys()
     if unknown:
         known = ", ".join(sorted(OptionArguments.__annotations__))
-        raise InvalidOption(f"there is no option {', '.join(sorted(unknown))}; there are: transports, {known}")
+        near = difflib.get_close_matches(min(unknown), OptionArguments.__annotations__, 1)
+        hint = f", did you mean {near[0]}?" if near else ""
+        raise InvalidOption(f"there is no option {', '.join(sorted(unknown))}{hint}; there are: transports, {known}")
     endpoint = Endpoint(prefix, handler, _choose(transports), Options(**options))  # type: ignore[arg-type]  # origins: any iterable, made a tuple there
     endpoint.add_to(app)
     return endpoint
@@ -88,10 +91,15 @@ class Endpoint:
 
         Raises:
             InvalidOption: there is an endpoint under this prefix already.
+            UsageError: the application has started.
         """
         for resource in app.router.resources():
             if isinstance(resource, EndpointResource) and resource.canonical == self._resource.canonical:
                 raise InvalidOption(f"an endpoint is mounted under {self.prefix!r} already")
+        if app.router.frozen or app.on_startup.frozen:
+            raise UsageError(
+                "mount before the application starts (not in on_startup), and on a sub-application before add_subapp"
+            )
         app.router.register_resource(self._resource)
         app.on_startup.append(self._start)
         app.on_shutdown.append(self._stop)

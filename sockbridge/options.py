@@ -209,6 +209,8 @@ def _origins(origins: Any) -> Literal["*"] | tuple[str, ...] | None:
 def _origin(origin: Any) -> str:
     if origin == "null":
         return "null"
+    if origin == "*":
+        raise InvalidOption('"*" stands alone: allowed_origins="*"')
     if (
         not isinstance(origin, str)
         or not origin.isascii()

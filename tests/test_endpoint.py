@@ -204,7 +204,9 @@ def test_transports_that_are_none_are_refused(transports: Any, text: str) -> Non
 
 
 def test_an_unknown_option_is_refused_with_the_names_of_those_there_are() -> None:
-    with pytest.raises(InvalidOption, match=r"there is no option heartbeat; there are: .*heartbeat_delay"):
+    with pytest.raises(
+        InvalidOption, match=r"no option heartbeat, did you mean heartbeat_delay\?; there are: .*on_overflow"
+    ):
         make_app(heartbeat=5)
 
 
@@ -424,3 +426,40 @@ async def test_sending_from_another_thread_is_told_what_to_do() -> None:
         session.close(3001, "bye")
         await handler.wait_for("on_closed")
         assert await client.frame() in ('a["stray"]', 'c[3001,"bye"]')
+
+
+async def test_mounting_too_late_is_told_what_to_do() -> None:
+    app, _, _ = make_app()
+    async with serve(app):
+        with pytest.raises(UsageError, match="before the application starts"):
+            sockbridge.mount(app, "/late", RecordingHandler())
+    sub = web.Application()
+    web.Application().add_subapp("/sub", sub)
+    with pytest.raises(UsageError, match="before add_subapp"):
+        sockbridge.mount(sub, "/late", RecordingHandler())
+
+
+def test_a_misspelt_callback_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    class Chat(sockbridge.SessionHandler):
+        async def on_open(self, session: Session) -> None:
+            """Of another package."""
+
+    make_app(handler=Chat)
+    assert [record.getMessage().partition(";")[0] for record in caplog.records] == ["Chat.on_open is never called"]
+
+
+def test_a_handler_class_that_wants_arguments_is_refused() -> None:
+    class Chat(sockbridge.SessionHandler):
+        def __init__(self, database: object) -> None:
+            """One for all sessions is passed as an instance."""
+
+    with pytest.raises(UsageError, match=r"pass Chat\(\.\.\.\) to have one for all sessions"):
+        make_app(handler=Chat)
+    make_app(handler=Chat(None))
+
+
+def test_a_misspelt_option_is_answered_with_the_nearest() -> None:
+    with pytest.raises(InvalidOption, match="heartbeat_dealy, did you mean heartbeat_delay"):
+        make_app(heartbeat_dealy=1)
+    with pytest.raises(InvalidOption, match="stands alone"):
+        make_app(allowed_origins=["*"])

@@ -214,7 +214,7 @@ def test_what_is_no_list_of_origins_is_refused(value: object) -> None:
     "origin",
     [
         "example.org", "https://", "https://example.org/", "https://example.org/path", "https://example.org?x",
-        "https://example.org#x", "https://a.*.org", "https://*", "https://*example.org", "*.example.org", "*", "ftp://x",
+        "https://example.org#x", "https://a.*.org", "https://*", "https://*example.org", "*.example.org", "ftp://x",
         "https://example.org:0", "https://example.org:99999", "https://example.org:port", "http://[::1", "https://a b",
         "https://a;b", "https://a,b", "https://a'b", 'https://a"b', "https://a\n", "", None, 5, "HTTPS://example.org",
     ],

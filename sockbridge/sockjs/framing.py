@@ -163,6 +163,8 @@ def check_close(code: int, reason: str) -> None:
     """Raises:
     InvalidCloseCode: an application may not close with this code or reason.
     """
+    if not isinstance(code, int):
+        raise InvalidCloseCode(f"a close code is a number, not {code!r}; the reason comes second")
     if not (1000 <= code <= 1003 or 1007 <= code <= 1011 or 3000 <= code <= 4999):
         raise InvalidCloseCode(f"close code {code}: allowed are 1000-1003, 1007-1011 and 3000-4999")
     if len(encode_text(reason)) > MAX_REASON_SIZE:

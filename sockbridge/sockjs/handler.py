@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Final
@@ -55,6 +56,8 @@ class SessionHandler:
         for ``disconnect_delay`` at most."""
 
 
+logger = logging.getLogger("sockbridge.sockjs")
+
 LAST_WORDS: Final = 5.0
 """Seconds that a coroutine function has to end after its session has ended."""
 
@@ -88,13 +91,11 @@ class HandlerFactory:
         self.subprotocols: tuple[str, ...] = ()
         if isinstance(source, SessionHandler) or (isinstance(source, type) and issubclass(source, SessionHandler)):
             self.subprotocols = tuple(source.subprotocols)
-            for name, values in CALLS.items():
-                # A class is asked for plain functions, whose first argument is the handler.
-                _check_call(getattr(source, name), [*values] if self.shared else ["self", *values], name)
+            _check_methods(source)
         elif inspect.isclass(source):
             raise UsageError(f"{NO_HANDLER}; {source.__name__} is a class of something else")
         else:
-            _check_call(source, ["session"], getattr(source, "__name__", "the handler"))
+            _check_call(source, ["session"], getattr(source, "__name__", "handler"))
         self._source = source
 
     def make(self) -> SessionHandler:
@@ -105,6 +106,25 @@ class HandlerFactory:
         if isinstance(source, type) and issubclass(source, SessionHandler):
             return source()
         return CoroutineHandler(source)  # type: ignore[arg-type]  # checked when the factory was made
+
+
+def _check_methods(source: SessionHandler | type[SessionHandler]) -> None:
+    is_class = isinstance(source, type)
+    for name, values in CALLS.items():
+        # A class is asked for plain functions, whose first argument is the handler.
+        _check_call(getattr(source, name), ["self", *values] if is_class else [*values], name)
+    kind = source if isinstance(source, type) else type(source)
+    if is_class:
+        try:
+            inspect.signature(kind).bind()
+        except TypeError as error:
+            raise UsageError(
+                f"an instance of {kind.__name__} is made for each session, without arguments ({error}); "
+                f"pass {kind.__name__}(...) to have one for all sessions"
+            ) from None
+    for name in vars(kind):
+        if name.startswith("on_") and name not in CALLS:
+            logger.warning("%s.%s is never called; the calls are %s", kind.__name__, name, ", ".join(CALLS))
 
 
 def _check_call(call: object, values: list[str], name: str) -> None:

@@ -283,6 +283,8 @@ class SessionManager:
             self.counters.closed += 1
         else:
             self.counters.cut += 1
+        if is_ours and error is not None:
+            logger.warning("session %s: closed, since %s; await session.drain() where much is sent", session.id, error)
         logger.debug("session %s: closed with %d %s", session.id, close.code, close.reason)
         self._live[session].finish(close, error, is_deaf=is_ours)
 

@@ -317,3 +317,8 @@ def test_raw_leaves_the_goodbye_to_the_transport() -> None:
 )
 def test_a_lone_surrogate_becomes_the_replacement_character(text: str, encoded: str) -> None:
     assert RAW.prepare(text) == encode_text(text) == encoded.encode()
+
+
+def test_a_reason_in_the_place_of_the_code_is_told() -> None:
+    with pytest.raises(InvalidCloseCode, match="the reason comes second"):
+        check_close("bye", "")  # type: ignore[arg-type]

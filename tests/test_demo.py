@@ -25,7 +25,7 @@ from playwright.async_api import Browser, Page, Route, async_playwright, expect
 from demo import conformance, echo, scripts, serving
 
 from .fakes import GUARD, serve
-from .needs import PACKAGES, needs
+from .needs import PACKAGES, absent, needs
 
 ROOT = Path(__file__).parent.parent
 LONG_GUARD = 6 * GUARD
@@ -350,7 +350,7 @@ async def opened(
 def fetched() -> bytes:
     """The browser script, as ``python -m demo.scripts`` fetched it."""
     if not scripts.SOCKJS.is_here():
-        pytest.skip("the browser script is not there (python -m demo.scripts fetches it)")
+        absent("the browser script is not there (python -m demo.scripts fetches it)")
     return scripts.SOCKJS.path.read_bytes()
 
 

@@ -6,9 +6,10 @@ import asyncio
 import itertools
 import json
 import re
+import socket
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from urllib.parse import unquote
 
 import aiohttp
@@ -121,7 +122,22 @@ class Stream:
 async def browsing(trust: ssl.SSLContext, origin: str | None) -> AsyncIterator[aiohttp.ClientSession]:
     """A browser with a page of ``origin``."""
     headers = {"Origin": origin} if origin else {}
-    connector = aiohttp.TCPConnector(ssl=trust)
+    sockets: list[socket.socket] = []
+
+    def make_socket(info: aiohttp.AddrInfoType) -> socket.socket:
+        sockets.append(socket.socket(*info[:3]))
+        return sockets[-1]
+
+    connector = aiohttp.TCPConnector(ssl=trust, socket_factory=make_socket)
     jar = aiohttp.CookieJar(unsafe=True)  # cookies of numeric addresses
-    async with aiohttp.ClientSession(headers=headers, connector=connector, cookie_jar=jar) as http:
-        yield http
+    try:
+        async with aiohttp.ClientSession(headers=headers, connector=connector, cookie_jar=jar) as http:
+            yield http
+    finally:
+        # aiohttp waits for no TLS farewell of an answer that was left in the middle.
+        for one in sockets:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        async with asyncio.timeout(GUARD):
+            while any(one.fileno() >= 0 for one in sockets):
+                await asyncio.sleep(0)

@@ -10,6 +10,7 @@ Does not know: what the bytes mean; who sends.
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Final
 
 from aiohttp import web
@@ -66,6 +67,7 @@ class SocketReceiver:
     Attributes:
         session: whose frames it writes.
         peer: whether it still takes what is written.
+        room: bytes that it may still take; a subclass may count them down.
         lost: what made the peer count as gone; None while it is there.
     """
 
@@ -78,6 +80,7 @@ class SocketReceiver:
         "_turn_end",
         "lost",
         "peer",
+        "room",
         "session",
         "transport",
     )
@@ -94,6 +97,7 @@ class SocketReceiver:
         self.transport = transport
         self.session = session
         self.lost: ConnectionLost | None = None
+        self.room = sys.maxsize
         self._request = request
         self._transport = request.transport
         self._protocol = request.protocol
@@ -111,10 +115,6 @@ class SocketReceiver:
     def on_let_go(self) -> None:
         """The session wants nothing more of this receiver. May be called again."""
         raise NotImplementedError
-
-    def has_room(self) -> bool:
-        """False once this receiver is to take no more frames, for a reason of its own."""
-        return True
 
     # For the session.
 
@@ -134,7 +134,7 @@ class SocketReceiver:
         while session.receiver is self and not self._protocol.writing_paused:
             if transport.is_closing():
                 return  # what waits stays with the session, which learns of the loss at the next tick
-            if not self.has_room():
+            if self.room <= 0:
                 session.detach(self)
                 break
             frame = session.take_frame(FRAME_SIZE)
@@ -143,7 +143,7 @@ class SocketReceiver:
             if frame or session.receiver is self:  # a raw websocket's goodbye has no frame
                 transport.write(self.encode(frame))
                 self.peer.wrote()
-            if not session.has_more and self.has_room():
+            if self.room > 0 and not session.has_more:
                 return
         if session.receiver is not self:
             self.on_let_go()

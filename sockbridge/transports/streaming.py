@@ -21,12 +21,12 @@ from .receiver import SocketReceiver
 class StreamReceiver(SocketReceiver):
     """Writes each frame as one chunk of the response, and ends after ``response_limit`` bytes of frames."""
 
-    __slots__ = ("_done", "_format", "_is_chunked", "_room")
+    __slots__ = ("_done", "_format", "_is_chunked")
 
     def __init__(self, transport: StreamingTransport, session: Session, request: web.Request, is_chunked: bool) -> None:
         super().__init__(transport.name, session, request, transport.options.write_timeout, transport.turn_end)
         self._format: Callable[[bytes], bytes] = transport.format
-        self._room = transport.options.response_limit
+        self.room = transport.options.response_limit
         self._is_chunked = is_chunked
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -36,11 +36,8 @@ class StreamReceiver(SocketReceiver):
 
     def encode(self, frame: bytes) -> bytes:
         body = self._format(frame)
-        self._room -= len(body)
+        self.room -= len(body)
         return b"%x\r\n%b\r\n" % (len(body), body) if self._is_chunked else body
-
-    def has_room(self) -> bool:
-        return self._room > 0
 
     def on_let_go(self) -> None:
         if not self._done.done():

@@ -74,6 +74,7 @@ class WebSocketReceiver(SocketReceiver):
         "_closing",
         "_gone_at",
         "_has_older",
+        "_is_compressing",
         "_is_delivering",
         "_ping_at",
         "_readers",
@@ -94,6 +95,7 @@ class WebSocketReceiver(SocketReceiver):
         super().__init__(wire.name, session, request, wire.options.write_timeout, wire.turn_end)
         self._wire = wire
         self._socket = response
+        self._is_compressing = bool(response.compress)
         self._turn = 0  # whose turn it is to read
         self._has_older = False  # the reader before this one still runs a handler
         self._is_delivering = False  # nobody reads at the moment
@@ -110,8 +112,11 @@ class WebSocketReceiver(SocketReceiver):
         """Tell the application, then read until the socket has ended and every call that it caused as well."""
         self._is_delivering = True
         await self._wire.manager.open(self.session)
-        if self._hand_back(0):
+        if self._turn == 0:
+            self._is_delivering = False
             await self._read(0)
+        else:  # it took so long that somebody else reads already
+            self._has_older = False
         while self._readers:
             await asyncio.wait(self._readers)
         if self._closing is not None:
@@ -136,8 +141,10 @@ class WebSocketReceiver(SocketReceiver):
                     return
                 self._is_delivering = True
                 await deliver(session, messages, runner)
-                if not self._hand_back(turn):
+                if self._turn != turn:
+                    self._has_older = False
                     return
+                self._is_delivering = False
             elif kind is WSMsgType.PING:
                 await self._answer_ping(received.data)
             elif kind is not WSMsgType.PONG:
@@ -150,14 +157,6 @@ class WebSocketReceiver(SocketReceiver):
             await self._socket.pong(payload)
         except ConnectionError:  # the client has gone: what is received next says so
             return
-
-    def _hand_back(self, turn: int) -> bool:
-        # After a call of the handler: True if it is still this reader's turn.
-        if self._turn == turn:
-            self._is_delivering = False
-            return True
-        self._has_older = False
-        return False
 
     def _take_over(self) -> None:
         self._turn += 1
@@ -196,7 +195,7 @@ class WebSocketReceiver(SocketReceiver):
         return websocket_frame(BINARY if type(frame) is Binary else TEXT, frame)
 
     def flush(self) -> None:
-        if not self._socket.compress:
+        if not self._is_compressing:
             SocketReceiver.flush(self)
         elif self._writer is None:
             self._writer = asyncio.create_task(self._write_compressed())

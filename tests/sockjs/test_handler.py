@@ -356,3 +356,22 @@ def test_a_callback_with_other_arguments_is_refused_with_a_sentence() -> None:
 
     with pytest.raises(UsageError, match=r"async def on_closed\(session, close\): too many positional arguments"):
         HandlerFactory(Short())
+
+
+def test_a_class_that_wants_arguments_is_refused_with_a_sentence() -> None:
+    class Chat(SessionHandler):
+        def __init__(self, database: object) -> None:
+            """One for all sessions is passed as an instance."""
+
+    with pytest.raises(UsageError, match=r"an instance of Chat is made for each session.*pass Chat\(\.\.\.\)"):
+        HandlerFactory(Chat)
+    assert HandlerFactory(Chat(None)).shared is not None
+
+
+def test_a_callback_that_nobody_calls_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    class Chat(SessionHandler):
+        async def on_mesage(self, session: Session, message: Message) -> None:
+            """Misspelt."""
+
+    HandlerFactory(Chat)
+    assert caplog.messages[0].startswith("Chat.on_mesage is never called; the calls are on_start,")

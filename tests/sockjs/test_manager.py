@@ -745,3 +745,38 @@ async def test_a_handler_may_stop_its_own_endpoint() -> None:
             await call
     assert handler.names()[-2:] == ["on_closed", "on_stop"]
     assert len(manager) == 0
+
+
+async def test_an_overflow_is_told_with_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
+    handler = RecordingHandler()
+    async with running(handler, send_buffer_limit=100) as manager:
+        session, _ = await connect(manager)
+        session.send("x" * 200)
+        await handler.wait_for("on_closed")
+        assert caplog.messages == [
+            f"session {session.id}: closed, since more than send_buffer_limit (100 bytes) waited for the client; "
+            "await session.drain() where much is sent"
+        ]
+
+
+async def test_a_fault_while_a_session_is_forgotten_leaves_the_clock_running(caplog: pytest.LogCaptureFixture) -> None:
+    class Marking(RecordingHandler):
+        async def on_connected(self, session: Session) -> None:
+            session.attributes["fault"] = True
+
+    class Faulty(SessionManager):
+        def forget(self, session: Session) -> None:
+            if session.attributes.pop("fault", False):
+                raise ValueError("bug")
+            super().forget(session)
+
+    handler = Marking()
+    manager = Faulty(handler, Options(disconnect_delay=5, shutdown_grace=0.05))
+    await manager.start()
+    session, receiver = await connect(manager, "x")
+    manager.release(session, receiver)
+    for now in (0, 5, 10):
+        manager.look(now)
+    assert errors(caplog) == [f"session {session.id}: its receiver failed"]
+    assert len(manager) == 0
+    await manager.stop()

@@ -24,25 +24,13 @@ from playwright.async_api import Browser, Page, Route, async_playwright, expect
 
 from demo import conformance, echo, scripts, serving
 
+from .browser.transports import SAME_ORIGIN
 from .fakes import GUARD, serve
 from .needs import PACKAGES, absent, needs
 
 ROOT = Path(__file__).parent.parent
 LONG_GUARD = 6 * GUARD
 """For a Python that starts on a busy machine."""
-
-TRANSPORTS = (
-    "websocket",
-    "xhr-streaming",
-    "eventsource",
-    "iframe-eventsource",
-    "htmlfile",
-    "iframe-htmlfile",
-    "xhr-polling",
-    "iframe-xhr-polling",
-    "jsonp-polling",
-)
-"""As the browser client names them."""
 
 FAKE_NPM = """\
 #!{python}
@@ -178,9 +166,9 @@ async def test_page_falls_back_to_a_cdn_with_integrity(not_fetched: None) -> Non
 async def test_messages_come_back_over_every_transport_of_the_drop_down(fetched: bytes, browser: Browser) -> None:
     async with serve(echo.make_app()) as url, opened(browser, url) as page:
         names = await page.locator("#transport option").all_inner_texts()
-        assert [name.strip() for name in names] == ["automatic", *TRANSPORTS]
+        assert [name.strip() for name in names] == ["automatic", *SAME_ORIGIN]
         await expect(page.locator("#in-use")).to_have_text("websocket")
-        for name in TRANSPORTS:
+        for name in SAME_ORIGIN:
             await page.select_option("#transport", name)
             await expect(page.locator("#in-use")).to_have_text(name)
             await page.click("#burst")

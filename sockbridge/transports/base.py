@@ -150,7 +150,7 @@ class Transport:
         return session
 
     def attach(self, session: Session, receiver: Receiver) -> bool | None:
-        """Attach and release are written here once for all transports.
+        """Let ``receiver`` carry ``session``; what a second one meets is written here once for all transports.
 
         Returns:
             True if this opened the session, False if it continues it, None if ``receiver`` came second (or, by a

@@ -442,3 +442,28 @@ async def test_on_closed_does_not_wait_for_ever_for_a_call_that_hangs(name: str,
         await client.close()
     assert asyncio.get_running_loop().time() - start < GUARD
     assert handler.names().count("on_closed") == 1
+
+
+@sockets
+async def test_a_goodbye_behind_messages_that_wait_for_room_is_heard(name: str) -> None:
+    """The client has gone, but what it said before lies unread, since the line is full."""
+    async with echo_server(GatedHandler(), receive_buffer_limit=1) as (url, endpoint, handler):
+        client = Client(url, name)
+        await client.connect()
+        for number in range(4):
+            await client.send(str(number))
+        client.wire.send_frame(struct.pack("!H", 1000), CLOSE)
+        await handler.wait_for("on_message")
+        (session,) = endpoint.sessions
+        receiver = session.receiver
+        assert receiver is not None
+        client.wire.writer.close()
+        await until(lambda: not receiver.is_connected)
+        for _ in range(3):  # the first lets another reader take over, which then waits for room
+            assert receiver.tick(asyncio.get_running_loop().time()) is None
+            for _ in range(20):
+                await asyncio.sleep(0)
+        handler.gate.set()
+        assert await handler.wait_for("on_closed") == [Close(1000, "")]
+        assert handler.values("on_message") == ["0", "1", "2", "3"]
+        assert "on_transport_error" not in handler.names()

@@ -9,17 +9,26 @@ Does not know: sessions, requests, frames; an exception carries strings and numb
     ├── UsageError                  the application's fault; raised at the call
     │   ├── InvalidOption           mount() was given a value that is not allowed
     │   ├── InvalidCloseCode        close() was given a code that may not go on the wire
+    │   ├── InvalidController       STOMP: a mapped function has a signature that cannot be served
     │   └── SessionClosed           waited for a session that has ended
     ├── RemoteError                 the client's or the network's fault; never raised at the application,
     │   │                           but handed to its on_transport_error
     │   ├── ProtocolError           what came in breaks the protocol
     │   │   ├── PayloadExpected     a body without messages, or JSON of the wrong shape
     │   │   ├── BrokenJSON          not JSON at all
-    │   │   └── MessageTooBig       more than max_message_size
+    │   │   ├── MessageTooBig       more than max_message_size
+    │   │   └── BadFrame            STOMP: a frame against the grammar, the order of frames or a limit
+    │   │       └── UnsupportedVersion   no version in common
     │   ├── ConnectionLost          the connection ended without a goodbye
     │   │   ├── PongTimeout         a websocket ping stayed unanswered for pong_timeout
-    │   │   └── WriteTimeout        the peer took nothing for write_timeout
-    │   └── SendBufferOverflow      the peer did not take its messages in time
+    │   │   ├── WriteTimeout        the peer took nothing for write_timeout
+    │   │   └── HeartBeatTimeout    STOMP: the client sent nothing for too long
+    │   ├── SendBufferOverflow      the peer did not take its messages in time
+    │   ├── AccessRefused           STOMP: not allowed to connect, subscribe or send; applications raise it too
+    │   └── Unserved                STOMP: a frame in order that the application did not serve
+    │       ├── UnknownDestination  nobody serves it
+    │       ├── PayloadInvalid      its body or headers are not of the types that the handler wants
+    │       └── HandlerFailed       the handler raised an exception
     └── Refused                     the server's answer to a request or receiver that it does not serve
         ├── SessionBusy             another receiver is attached (the client is told 2010)
         ├── TooManySessions         max_sessions are open
@@ -43,6 +52,10 @@ class InvalidOption(UsageError, ValueError):
 
 class InvalidCloseCode(UsageError, ValueError):
     """A close code outside 1000-1003, 1007-1011 and 3000-4999, or a reason that is too long."""
+
+
+class InvalidController(UsageError, TypeError):
+    """A function is mapped whose parameters cannot be served, or under a destination that is taken."""
 
 
 class SessionClosed(UsageError):
@@ -93,6 +106,34 @@ class MessageTooBig(ProtocolError):
         self.limit = limit
 
 
+class BadFrame(ProtocolError):
+    """A STOMP frame breaks the grammar, comes at the wrong time, or passes a limit. The connection ends by it.
+
+    Attributes:
+        message: the fault in a few words, for the ``message`` header of an ERROR.
+        detail: more of it, for the body; may be empty.
+        receipt: the receipt that the frame asked for, as far as it could be read; None if it asked for none.
+    """
+
+    def __init__(self, message: str, detail: str = "", receipt: str | None = None) -> None:
+        super().__init__(f"{message}: {detail}" if detail else message)
+        self.message = message
+        self.detail = detail
+        self.receipt = receipt
+
+
+class UnsupportedVersion(BadFrame):
+    """A STOMP client speaks no version that the server speaks.
+
+    Attributes:
+        supported: what the server speaks, e.g. ``"1.0,1.1,1.2"``.
+    """
+
+    def __init__(self, supported: str, wanted: str) -> None:
+        super().__init__("unsupported version", f"supported are {supported}, not {wanted}")
+        self.supported = supported
+
+
 class ConnectionLost(RemoteError):
     """The connection that carried the session ended without a goodbye."""
 
@@ -105,6 +146,10 @@ class WriteTimeout(ConnectionLost):
     """A peer took no bytes for ``write_timeout``."""
 
 
+class HeartBeatTimeout(ConnectionLost):
+    """A STOMP client sent nothing for twice the time that it had promised a heart-beat for."""
+
+
 class SendBufferOverflow(RemoteError):
     """More than ``send_buffer_limit`` bytes wait for a peer that does not take them.
 
@@ -115,6 +160,29 @@ class SendBufferOverflow(RemoteError):
     def __init__(self, limit: int) -> None:
         super().__init__(f"more than send_buffer_limit ({limit} bytes) waited for the client")
         self.limit = limit
+
+
+class AccessRefused(RemoteError):
+    """A STOMP client may not do this; it gets the text in an ERROR, and its connection ends.
+
+    Applications may raise it in ``authenticate`` and in interceptors; the client sees the text.
+    """
+
+
+class Unserved(RemoteError):
+    """A STOMP frame in order could not be served. The connection stays, unless the client asked for a receipt."""
+
+
+class UnknownDestination(Unserved):
+    """No controller and no broker serves this destination."""
+
+
+class PayloadInvalid(Unserved):
+    """A body, header or destination variable is not of the type that the handler declares."""
+
+
+class HandlerFailed(Unserved):
+    """A controller raised an exception, and no exception handler is declared for it."""
 
 
 class Refused(SockbridgeError):

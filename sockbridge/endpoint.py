@@ -23,7 +23,7 @@ from .errors import InvalidOption, UsageError
 from .options import OptionArguments, Options
 from .pages import Pages
 from .sockjs.framing import Message
-from .sockjs.handler import HandlerSource
+from .sockjs.handler import HandlerSource, SessionHandler
 from .sockjs.manager import Counters, SessionManager
 from .sockjs.session import Session
 from .transports import DEFAULT_TRANSPORTS
@@ -52,7 +52,7 @@ def mount(
         handler: a ``SessionHandler``, a class of one (an instance per session), or a coroutine function that
             takes the session.
         transports: classes, or names of ``DEFAULT_TRANSPORTS``.
-        options: see ``Options``.
+        options: see ``Options``; what is not given is as the handler's ``defaults`` say, else as there.
 
     Raises:
         InvalidOption: an option, the prefix or a transport is not one; the text says what is allowed.
@@ -64,6 +64,8 @@ def mount(
         near = difflib.get_close_matches(min(unknown), OptionArguments.__annotations__, 1)
         hint = f", did you mean {near[0]}?" if near else ""
         raise InvalidOption(f"there is no option {', '.join(sorted(unknown))}{hint}; there are: transports, {known}")
+    if isinstance(handler, SessionHandler) or (isinstance(handler, type) and issubclass(handler, SessionHandler)):
+        options = {**handler.defaults, **options}
     endpoint = Endpoint(prefix, handler, _choose(transports), Options(**options))  # type: ignore[arg-type]  # origins: any iterable, made a tuple there
     endpoint.add_to(app)
     return endpoint

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Final
 
 from ..errors import RemoteError, SessionClosed, UsageError
+from ..options import OptionArguments
 from .framing import Close, CloseCode, Message
 from .session import Session
 
@@ -29,9 +30,12 @@ class SessionHandler:
 
     Attributes:
         subprotocols: websocket subprotocols that the endpoint agrees to; among them the client's order decides.
+        defaults: options of ``mount`` that this handler wants where ``mount`` is not told otherwise, e.g. a larger
+            ``max_message_size``.
     """
 
     subprotocols: Iterable[str] = ()
+    defaults: OptionArguments = {}  # noqa: RUF012  # a TypedDict cannot be a ClassVar that instances override
 
     async def on_start(self) -> None:
         """The endpoint starts: before the first session. Not called on per-session instances."""

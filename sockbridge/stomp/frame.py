@@ -1,0 +1,129 @@
+"""A STOMP frame as a value: command, headers, body; and the words of the protocol.
+
+Knows: the commands and header names of STOMP 1.0, 1.1 and 1.2.
+Does not know: how frames look on the wire; who sends them.
+Spec: STOMP 1.2, "STOMP Frames", "Standard Headers", "Client Frames", "Server Frames".
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+
+class Version(enum.StrEnum):
+    """The versions of the protocol, as ``accept-version`` and ``version`` spell them."""
+
+    V1_0 = "1.0"
+    V1_1 = "1.1"
+    V1_2 = "1.2"
+
+
+class Command(enum.StrEnum):
+    """The first line of a frame. Commands are case sensitive."""
+
+    CONNECT = "CONNECT"
+    STOMP = "STOMP"
+    CONNECTED = "CONNECTED"
+    SEND = "SEND"
+    SUBSCRIBE = "SUBSCRIBE"
+    UNSUBSCRIBE = "UNSUBSCRIBE"
+    ACK = "ACK"
+    NACK = "NACK"
+    BEGIN = "BEGIN"
+    COMMIT = "COMMIT"
+    ABORT = "ABORT"
+    DISCONNECT = "DISCONNECT"
+    MESSAGE = "MESSAGE"
+    RECEIPT = "RECEIPT"
+    ERROR = "ERROR"
+
+
+class AckMode(enum.StrEnum):
+    """How a subscription acknowledges what it gets."""
+
+    AUTO = "auto"
+    CLIENT = "client"
+    CLIENT_INDIVIDUAL = "client-individual"
+
+
+COMMANDS: Final[Mapping[str, Command]] = {command.value: command for command in Command}
+
+WITH_BODY: Final = frozenset({Command.SEND, Command.MESSAGE, Command.ERROR})
+"""Only these may have a body; STOMP 1.2, "Body"."""
+
+UNESCAPED: Final = frozenset({Command.CONNECT, Command.STOMP, Command.CONNECTED})
+"""The headers of these are never escaped, as the version is not known yet; STOMP 1.2, "Value Encoding"."""
+
+ACCEPT_VERSION: Final = "accept-version"
+ACK: Final = "ack"
+CONTENT_LENGTH: Final = "content-length"
+CONTENT_TYPE: Final = "content-type"
+DESTINATION: Final = "destination"
+HEART_BEAT: Final = "heart-beat"
+ID: Final = "id"
+LOGIN: Final = "login"
+MESSAGE: Final = "message"
+MESSAGE_ID: Final = "message-id"
+PASSCODE: Final = "passcode"
+RECEIPT: Final = "receipt"
+RECEIPT_ID: Final = "receipt-id"
+SUBSCRIPTION: Final = "subscription"
+TRANSACTION: Final = "transaction"
+USER_NAME: Final = "user-name"
+VERSION: Final = "version"
+
+RESERVED: Final = frozenset(
+    {
+        ACK,
+        CONTENT_LENGTH,
+        CONTENT_TYPE,
+        DESTINATION,
+        LOGIN,
+        MESSAGE_ID,
+        PASSCODE,
+        RECEIPT,
+        RECEIPT_ID,
+        "redelivered",
+        SUBSCRIPTION,
+        TRANSACTION,
+        USER_NAME,
+        "x-epoch",
+        "x-offset",
+    }
+)
+"""Headers of a MESSAGE that the server sets, or that mean the sender's own session: a client's SEND cannot set them."""
+
+
+@dataclass(slots=True)
+class Frame:
+    """One frame.
+
+    Attributes:
+        command: what it is.
+        headers: name to value, unescaped, in the order of the wire; of repeated ones the first.
+        body: octets; empty where there is none.
+        raw: values that stand on the wire otherwise than escaping would write them, by name. Clients that never
+            escape get their own ``id`` and ``receipt`` back as they wrote them. None where there are none.
+    """
+
+    command: Command
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    raw: Mapping[str, str] | None = None
+
+    @property
+    def destination(self) -> str:
+        """The ``destination`` header; "" where there is none."""
+        return self.headers.get(DESTINATION, "")
+
+    @property
+    def receipt(self) -> str | None:
+        """The receipt that the client asks for; None if it asks for none."""
+        return self.headers.get(RECEIPT)
+
+    def verbatim(self, name: str) -> str:
+        """The header ``name`` as the client wrote it; "" where there is none."""
+        return (self.raw or {}).get(name) or self.headers.get(name, "")

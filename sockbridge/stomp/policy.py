@@ -1,0 +1,150 @@
+"""Who may connect, subscribe and send: an ordered list of rules, of which the first that matches decides.
+
+What no rule matches is refused. A SUBSCRIBE may hold wildcards: it is refused as soon as it could match a single
+destination that a rule forbids, so no pattern leads around a rule.
+
+Knows: rules, users, patterns.
+Does not know: frames, connections, how a user was recognized.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ..errors import AccessRefused, InvalidOption, UsageError
+from .destinations import Pattern
+from .users import User
+
+Who = Callable[[User | None, Mapping[str, str]], bool]
+"""Decides about a user (None: a guest) and the variables of the rule's pattern. Where a SUBSCRIBE holds wildcards,
+the value of a variable may be one of them."""
+
+
+class Action(enum.Enum):
+    """What a client wants to do."""
+
+    CONNECT = "connect"
+    SUBSCRIBE = "subscribe"
+    SEND = "send"
+
+
+def EVERYBODY(user: User | None, variables: Mapping[str, str]) -> bool:
+    """Guests as well."""
+    return True
+
+
+def NOBODY(user: User | None, variables: Mapping[str, str]) -> bool:
+    """Not even administrators."""
+    return False
+
+
+def LOGGED_IN(user: User | None, variables: Mapping[str, str]) -> bool:
+    """Whoever has a name."""
+    return user is not None
+
+
+def has_role(*roles: str) -> Who:
+    """Users who have one of ``roles``."""
+    if not roles:
+        raise InvalidOption("has_role() names no role, so nobody would have it")
+
+    def who(user: User | None, variables: Mapping[str, str]) -> bool:
+        return user is not None and not user.roles.isdisjoint(roles)
+
+    return who
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Who may do one thing. Made by ``Rule.connect``, ``Rule.subscribe`` and ``Rule.send``.
+
+    Attributes:
+        action: the thing.
+        destination: a pattern; "" for connecting.
+        who: decides.
+    """
+
+    action: Action
+    destination: str
+    who: Who
+
+    @classmethod
+    def connect(cls, who: Who) -> Rule:
+        """Who may connect at all."""
+        return cls(Action.CONNECT, "", who)
+
+    @classmethod
+    def subscribe(cls, destination: str, who: Who) -> Rule:
+        """Who may subscribe to what ``destination``, a pattern, matches."""
+        return cls(Action.SUBSCRIBE, destination, who)
+
+    @classmethod
+    def send(cls, destination: str, who: Who) -> Rule:
+        """Who may send to what ``destination``, a pattern, matches."""
+        return cls(Action.SEND, destination, who)
+
+
+class Policy:
+    """The rules of one server, compiled."""
+
+    def __init__(self, rules: Sequence[Rule], separator: str = "/") -> None:
+        """
+        Raises:
+            InvalidOption: a rule is none, or its destination is no pattern.
+        """
+        self._rules: dict[Action, list[tuple[Pattern | None, Who]]] = {action: [] for action in Action}
+        for rule in rules:
+            if not isinstance(rule, Rule):
+                raise InvalidOption(f"policy is a list of Rule.connect(...), .subscribe(...), .send(...), not {rule!r}")
+            if not callable(rule.who):
+                raise InvalidOption(f"the last value of {rule!r} is a function, e.g. LOGGED_IN or has_role(...)")
+            try:
+                pattern = Pattern(rule.destination, separator) if rule.action is not Action.CONNECT else None
+            except UsageError as error:
+                raise InvalidOption(f"policy: {error} ({rule.destination!r})") from None
+            self._rules[rule.action].append((pattern, rule.who))
+
+    def check_connect(self, user: User | None) -> None:
+        """
+        Raises:
+            AccessRefused: this user may not connect.
+        """
+        for _, who in self._rules[Action.CONNECT]:
+            if who(user, {}):
+                return
+            break
+        raise AccessRefused("connecting is not allowed")
+
+    def check_send(self, user: User | None, destination: str) -> None:
+        """
+        Raises:
+            AccessRefused: this user may not send there.
+        """
+        for pattern, who in self._rules[Action.SEND]:
+            variables = pattern.match(destination) if pattern else None
+            if variables is not None:
+                if who(user, variables):
+                    return
+                break
+        raise AccessRefused("sending to this destination is not allowed")
+
+    def check_subscribe(self, user: User | None, wanted: Pattern) -> None:
+        """
+        Raises:
+            AccessRefused: this user may not subscribe to all that ``wanted`` matches.
+        """
+        for pattern, who in self._rules[Action.SUBSCRIBE]:
+            if pattern is None:
+                continue
+            variables = pattern.match(wanted.text)
+            if variables is None:
+                if wanted.is_literal or not pattern.overlaps(wanted):
+                    continue
+                variables = dict.fromkeys(pattern.variables, "*")
+            if not who(user, variables):
+                break
+            if wanted.is_literal or pattern.covers(wanted):
+                return
+        raise AccessRefused("subscribing to this destination is not allowed")

@@ -1,0 +1,193 @@
+"""One subscription of one client: wording what it gets, and remembering what it has not acknowledged.
+
+Knows: its id, its destination, the messages that wait for an ACK.
+Does not know: brokers, who sends, what an ACK leads to.
+Spec: STOMP 1.2, "SUBSCRIBE", "ACK", "MESSAGE"; docs/stomp-conformance.md, section 3.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Protocol
+
+from ..errors import BadFrame
+from ..sockjs.framing import Binary
+from .codec import Dialect, PreparedMessage
+from .destinations import Pattern
+from .frame import (
+    ACK,
+    CONTENT_LENGTH,
+    DESTINATION,
+    MESSAGE_ID,
+    SUBSCRIPTION,
+    AckMode,
+    Command,
+    Frame,
+    Version,
+)
+from .users import User
+
+
+class Client(Protocol):
+    """What a subscription needs of its connection."""
+
+    @property
+    def user(self) -> User | None:
+        """Who it is."""
+        ...
+
+    @property
+    def version(self) -> Version:
+        """Of the protocol."""
+        ...
+
+    @property
+    def dialect(self) -> Dialect:
+        """How frames are worded for it."""
+        ...
+
+    @property
+    def is_watched(self) -> bool:
+        """Interceptors want to see what it gets, frame by frame."""
+        ...
+
+    def close(self, code: int = ..., reason: str = ...) -> None:
+        """End it."""
+        ...
+
+    def send(self, frame: Frame) -> None:
+        """Word a frame and send it."""
+        ...
+
+    def send_prepared(self, prepared: bytes) -> None:
+        """Send what is worded already; b"" cannot be said to this client."""
+        ...
+
+
+class Subscription:
+    """What one SUBSCRIBE asked for.
+
+    Attributes:
+        id: as the client chose it, unescaped; None only in STOMP 1.0.
+        key: by which its connection finds it: the id, or for lack of one the destination.
+        pattern: what it wants.
+        ack: how it acknowledges.
+        headers: of the SUBSCRIBE, unescaped.
+        connection: whose it is.
+        ordinal: a number that no other subscription of the connection ever has.
+    """
+
+    __slots__ = (
+        "_forgotten",
+        "_limit",
+        "_prefix",
+        "_raw_id",
+        "_unsettled",
+        "ack",
+        "connection",
+        "headers",
+        "id",
+        "key",
+        "ordinal",
+        "pattern",
+    )
+
+    def __init__(
+        self, connection: Client, frame: Frame, pattern: Pattern, ack: AckMode, *, ordinal: int, max_unsettled: int
+    ) -> None:
+        self.connection = connection
+        self.id = frame.headers.get("id")
+        self.key = subscription_key(frame)
+        self.pattern = pattern
+        self.ack = ack
+        self.headers: Mapping[str, str] = frame.headers
+        self.ordinal = ordinal
+        self._raw_id = None if self.id is None else frame.verbatim("id")
+        self._limit = max_unsettled
+        self._unsettled: OrderedDict[int, PreparedMessage] | None = None
+        self._forgotten = 0
+        self._prefix = connection.dialect.prefix(self._raw_id, f"{ordinal}-")
+
+    def __repr__(self) -> str:
+        return f"<Subscription {self.id} to {self.destination}>"
+
+    @property
+    def destination(self) -> str:
+        """As the client wrote it; may hold wildcards."""
+        return self.pattern.text
+
+    def deliver(self, message: PreparedMessage) -> None:
+        """Send ``message`` to the client. What is equal for all subscribers was worded once."""
+        connection = self.connection
+        if self.ack is not AckMode.AUTO:
+            self._remember(message)
+        if connection.is_watched:
+            connection.send(self._frame(message))
+            return
+        dialect = connection.dialect
+        worded = message.wordings.get(dialect)
+        if worded is None:
+            worded = dialect.word(message)
+        if not worded:
+            connection.send_prepared(b"")
+        elif type(worded) is Binary:
+            connection.send_prepared(Binary(self._prefix_of(message) + worded))
+        elif self.ack is AckMode.AUTO:
+            connection.send_prepared(self._prefix + worded)
+        else:
+            connection.send_prepared(self._prefix_of(message) + worded)
+
+    def settle(self, serial: int) -> list[PreparedMessage]:
+        """The messages that an ACK or NACK of message ``serial`` is about: one, or (mode ``client``) all up to it.
+
+        Raises:
+            BadFrame: it was never sent, or is settled already.
+        """
+        unsettled = self._unsettled or OrderedDict()
+        if serial not in unsettled:
+            if serial <= self._forgotten:
+                return []
+            raise BadFrame("ACK or NACK of a message that waits for none", f"{self.ordinal}-{serial}")
+        if self.ack is AckMode.CLIENT_INDIVIDUAL:
+            return [unsettled.pop(serial)]
+        settled = []
+        for earlier in list(unsettled):
+            settled.append(unsettled.pop(earlier))
+            if earlier == serial:
+                break
+        return settled
+
+    def _remember(self, message: PreparedMessage) -> None:
+        if self._unsettled is None:
+            self._unsettled = OrderedDict()
+        self._unsettled[message.serial] = message
+        if len(self._unsettled) > self._limit:
+            self._forgotten, _ = self._unsettled.popitem(last=False)
+
+    def _ack_header(self, message: PreparedMessage) -> str | None:
+        if self.ack is AckMode.AUTO or self.connection.version is not Version.V1_2:
+            return None
+        return f"{self.ordinal}-{message.serial}"
+
+    def _prefix_of(self, message: PreparedMessage) -> bytes:
+        ack = self._ack_header(message)
+        return self._prefix if ack is None else self.connection.dialect.prefix(self._raw_id, f"{self.ordinal}-", ack)
+
+    def _frame(self, message: PreparedMessage) -> Frame:
+        headers = {DESTINATION: message.destination, MESSAGE_ID: f"{self.ordinal}-{message.serial}"}
+        if self.id is not None:
+            headers[SUBSCRIPTION] = self.id
+        ack = self._ack_header(message)
+        if ack is not None:
+            headers[ACK] = ack
+        headers.update(message.headers)
+        headers[CONTENT_LENGTH] = str(len(message.body))
+        raw = None if self._raw_id in (None, self.id) else {SUBSCRIPTION: str(self._raw_id)}
+        return Frame(Command.MESSAGE, headers, message.body, raw)
+
+
+def subscription_key(frame: Frame) -> str:
+    """By which a SUBSCRIBE, and later its UNSUBSCRIBE, means a subscription."""
+    found = frame.headers.get("id")
+    return f"\0{frame.destination}" if found is None else found  # no id holds a NUL

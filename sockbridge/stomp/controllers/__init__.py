@@ -1,0 +1,1 @@
+"""Typed controllers: functions of the application that serve destinations."""

@@ -1,0 +1,330 @@
+"""What each frame of a client does: one method per command, and what happens when it cannot be done.
+
+A fault against the protocol, or something that is not allowed, ends the connection with an ERROR. A frame that the
+application does not serve ends it only if the client asked for a receipt, since STOMP has no other way to say no.
+
+Knows: in which order the rooms are asked: interceptors, policy, controllers, users, broker.
+Does not know: carriers, logins, the clock.
+Spec: STOMP 1.2, "Client Frames"; docs/stomp-conformance.md, sections 3 to 5.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from weakref import WeakValueDictionary
+
+from ..errors import AccessRefused, BadFrame, RemoteError, UnknownDestination, Unserved, UsageError
+from ..sockjs.framing import CloseCode
+from .broker.base import Broker
+from .connection import State, StompConnection, require
+from .controllers.dispatcher import Dispatcher, Found
+from .destinations import Pattern, fault_of, has_prefix
+from .events import Audience
+from .frame import CONTENT_TYPE, DESTINATION, ID, RESERVED, Command, Frame, Version
+from .interceptors import Inbound
+from .messaging import Messaging
+from .policy import Policy
+from .registry import UserRegistry
+from .subscription import Subscription, subscription_key
+from .tasks import Tasks
+
+logger = logging.getLogger("sockbridge.stomp")
+
+Action = Callable[[StompConnection, Frame], Awaitable[bool]]
+"""Works on a frame; True if its receipt may be sent now, False if there is none, or later."""
+
+
+@dataclass(slots=True)
+class StompCounters:
+    """What has happened at a STOMP server.
+
+    Attributes:
+        connected: logins.
+        disconnected: connections that had logged in and ended.
+        faults: connections that were ended with an ERROR.
+        unserved: frames that the application did not serve: unknown destinations, payloads of the wrong type, failing
+            controllers.
+        dropped: frames that an interceptor dropped.
+        undelivered: messages that could not be said to a client: binary over SockJS.
+    """
+
+    connected: int = 0
+    disconnected: int = 0
+    faults: int = 0
+    unserved: int = 0
+    dropped: int = 0
+    undelivered: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """What commands work with; see the rooms of these names."""
+
+    broker: Broker
+    dispatcher: Dispatcher
+    messaging: Messaging
+    users: UserRegistry
+    policy: Policy
+    audience: Audience
+    tasks: Tasks
+    inbound: Sequence[Inbound]
+    counters: StompCounters
+    app_prefixes: Sequence[str]
+    user_prefix: str
+    is_spring: bool
+
+
+class Commands:
+    """The commands of STOMP, for all connections of one server."""
+
+    def __init__(self, rooms: Rooms, log_in: Action) -> None:
+        """
+        Args:
+            log_in: what a CONNECT does.
+        """
+        self._broker = rooms.broker
+        self._dispatcher = rooms.dispatcher
+        self._messaging = rooms.messaging
+        self._users = rooms.users
+        self._policy = rooms.policy
+        self._audience = rooms.audience
+        self._tasks = rooms.tasks
+        self._inbound = rooms.inbound
+        self._counters = rooms.counters
+        self._app_prefixes = rooms.app_prefixes
+        self._user_prefix = rooms.user_prefix
+        self._is_spring = rooms.is_spring
+        self._separator = rooms.broker.separator
+        self._patterns: WeakValueDictionary[str, Pattern] = WeakValueDictionary()  # shared by equal subscriptions
+        self._actions: Mapping[Command, Action] = {
+            Command.CONNECT: log_in,
+            Command.STOMP: log_in,
+            Command.SEND: self._send,
+            Command.SUBSCRIBE: self._subscribe,
+            Command.UNSUBSCRIBE: self._unsubscribe,
+            Command.ACK: self._settle,
+            Command.NACK: self._settle,
+            Command.BEGIN: self._begin,
+            Command.COMMIT: self._commit,
+            Command.ABORT: self._abort,
+            Command.DISCONNECT: self._disconnect,
+        }
+
+    async def handle(self, connection: StompConnection, frame: Frame) -> None:
+        """Work on a frame; returns when it has taken effect and its receipt is sent. Never raises."""
+        try:
+            seen = await self._intercept(connection, frame)
+            if seen is None or connection.state not in (State.CONNECTING, State.CONNECTED):
+                return  # dropped; or the client has gone meanwhile
+            frame = seen
+            act = self._actions.get(frame.command)
+            if act is None:
+                raise BadFrame("unknown command", f"{frame.command} is for servers", frame.receipt)
+            if await act(connection, frame):
+                connection.send_receipt(frame)
+        except Unserved as error:
+            self._excuse(connection, frame, error)
+        except RemoteError as error:
+            self.fail(connection, error, frame)
+        except Exception:
+            logger.exception("connection %s: %s failed", connection.id, frame.command)
+            self._counters.faults += 1
+            connection.fail(RemoteError("internal error"), frame, CloseCode.INTERNAL_ERROR)
+
+    async def _intercept(self, connection: StompConnection, frame: Frame) -> Frame | None:
+        is_login = connection.state is State.CONNECTING
+        for inbound in self._inbound:
+            seen = await inbound(connection, frame)
+            if seen is None:
+                self._counters.dropped += 1
+                logger.debug("connection %s: an interceptor dropped %s", connection.id, frame.command)
+                if is_login:
+                    raise AccessRefused("connecting is not allowed")
+                return None
+            frame = seen
+        return frame
+
+    async def _disconnect(self, connection: StompConnection, frame: Frame) -> bool:
+        await self.end_subscriptions(connection)  # nothing comes after the receipt
+        self._tasks.cancel(connection)
+        if frame.receipt is not None:
+            connection.send_receipt(frame)
+            connection.leave()
+        elif self._is_spring:
+            connection.fail(RemoteError("Session closed."), frame)
+        else:
+            connection.end(CloseCode.NORMAL, "Goodbye")
+        return False
+
+    # Subscriptions.
+
+    async def _subscribe(self, connection: StompConnection, frame: Frame) -> bool:
+        pattern = self._pattern(frame)
+        self._policy.check_subscribe(connection.user, pattern)
+        path = self._app_path(pattern.text)
+        is_users = has_prefix(pattern.text, self._user_prefix, self._separator)
+        if path is None and not is_users and not self._broker.serves(pattern.text):
+            raise UnknownDestination(f"nobody serves SUBSCRIBE to {pattern.text[:200]!r}")
+        if is_users and not pattern.is_literal:
+            raise BadFrame("no wildcards in a user's destination", receipt=frame.receipt)
+        found = None if path is None else self._dispatcher.find_subscribe(connection, frame, path)
+        subscription = connection.subscribe(frame, pattern)
+        if is_users:
+            self._users.subscribe(connection, subscription)
+        elif found is None:
+            await self._broker.subscribe(subscription)
+            if subscription.key not in connection.subscriptions:  # the client has gone while the broker worked
+                await self._broker.unsubscribe(subscription)
+                return False
+        await self._audience.subscribed(connection, subscription)
+        return found is None or await self._run(connection, frame, found, subscription)
+
+    def _pattern(self, frame: Frame) -> Pattern:
+        destination = require(frame, DESTINATION)
+        pattern = self._patterns.get(destination)
+        if pattern is None:
+            try:
+                pattern = Pattern(destination, self._separator)
+            except UsageError as error:
+                raise BadFrame("no such destination", str(error), frame.receipt) from None
+            self._patterns[destination] = pattern
+        return pattern
+
+    async def _unsubscribe(self, connection: StompConnection, frame: Frame) -> bool:
+        if ID not in frame.headers:
+            require(frame, DESTINATION if connection.version is Version.V1_0 else ID)
+        await self.end_subscription(connection, subscription_key(frame))  # an unknown id is harmless
+        return True
+
+    async def end_subscription(self, connection: StompConnection, key: str) -> bool:
+        """End one subscription of ``connection``; False if there is none of this key."""
+        subscription = connection.unsubscribe(key)
+        if subscription is None:
+            return False
+        self._tasks.cancel(connection, subscription)
+        self._users.unsubscribe(connection, subscription)
+        if self._broker.serves(subscription.destination):
+            await self._broker.unsubscribe(subscription)
+        await self._audience.unsubscribed(connection, subscription)
+        return True
+
+    async def end_subscriptions(self, connection: StompConnection) -> None:
+        """End all subscriptions of ``connection``."""
+        for key in list(connection.subscriptions):
+            await self.end_subscription(connection, key)
+
+    # Messages.
+
+    async def _send(self, connection: StompConnection, frame: Frame) -> bool:
+        destination = require(frame, DESTINATION)
+        fault = fault_of(destination)
+        if fault:
+            raise BadFrame("no such destination", fault, frame.receipt)
+        self._policy.check_send(connection.user, destination)
+        if connection.hold(frame):
+            return False
+        return await self._apply_send(connection, frame)
+
+    async def _apply_send(self, connection: StompConnection, frame: Frame) -> bool:
+        destination = frame.destination
+        path = self._app_path(destination)
+        if path is not None:
+            found = self._dispatcher.find_message(connection, frame, path)
+            return await self._run(connection, frame, found)
+        headers = {name: value for name, value in frame.headers.items() if name not in RESERVED}
+        if CONTENT_TYPE in frame.headers:
+            headers[CONTENT_TYPE] = frame.headers[CONTENT_TYPE]
+        if has_prefix(destination, self._user_prefix, self._separator):
+            self._send_to_user(destination, headers, frame.body)
+        elif self._broker.serves(destination):
+            await self._broker.publish(self._messaging.assemble(destination, headers, frame.body))
+        else:
+            raise UnknownDestination(f"nobody serves SEND to {destination[:200]!r}")
+        return True
+
+    def _send_to_user(self, destination: str, headers: Mapping[str, str], body: bytes) -> None:
+        # /user/{name}/queue/x reaches those who have subscribed to /user/queue/x; a / in a name is written %2F.
+        name, _, rest = destination[len(self._user_prefix) + 1 :].partition("/")
+        message = self._messaging.assemble(f"{self._user_prefix}/{rest}", headers, body)
+        self._users.deliver(self._users.connections(name.replace("%2F", "/").replace("%2f", "/")), message)
+
+    async def _run(
+        self, connection: StompConnection, frame: Frame, found: Found, subscription: Subscription | None = None
+    ) -> bool:
+        if not found.is_concurrent:
+            await self._dispatcher.run(found, subscription)
+            return True
+        await self._tasks.wait_for_room(connection)
+        self._tasks.start(connection, self._run_beside(connection, frame, found, subscription), subscription)
+        return False
+
+    async def _run_beside(
+        self, connection: StompConnection, frame: Frame, found: Found, subscription: Subscription | None
+    ) -> None:
+        try:
+            await self._dispatcher.run(found, subscription)
+            connection.send_receipt(frame)
+        except Unserved as error:
+            self._excuse(connection, frame, error)
+
+    def _app_path(self, destination: str) -> str | None:
+        for prefix in self._app_prefixes:
+            if has_prefix(destination, prefix, self._separator):
+                return "/" + destination[len(prefix) + 1 :]
+        return None
+
+    # Acknowledgements and transactions.
+
+    async def _settle(self, connection: StompConnection, frame: Frame) -> bool:
+        if connection.hold(frame):
+            return False
+        return await self._apply_settle(connection, frame)
+
+    async def _apply_settle(self, connection: StompConnection, frame: Frame) -> bool:
+        settled = connection.settle(frame)
+        if settled is not None:
+            subscription, messages = settled
+            is_accepted = frame.command is Command.ACK
+            await self._broker.settle(subscription, messages, is_accepted=is_accepted, headers=frame.headers)
+        return True
+
+    async def _begin(self, connection: StompConnection, frame: Frame) -> bool:
+        connection.begin(frame)
+        return True
+
+    async def _commit(self, connection: StompConnection, frame: Frame) -> bool:
+        done = [frame]
+        for held in connection.end_transaction(frame):
+            try:
+                apply = self._apply_send if held.command is Command.SEND else self._apply_settle
+                if await apply(connection, held):
+                    done.append(held)
+            except Unserved as error:
+                self._excuse(connection, held, error)
+        for receipted in done:
+            connection.send_receipt(receipted)
+        return False
+
+    async def _abort(self, connection: StompConnection, frame: Frame) -> bool:
+        connection.end_transaction(frame)
+        return True
+
+    # Faults.
+
+    def fail(self, connection: StompConnection, error: RemoteError, frame: Frame | None = None) -> None:
+        """The client is told, and its connection ends."""
+        self._counters.faults += 1
+        logger.info("connection %s: ended, since %s", connection.id, error)
+        connection.fail(error, frame)
+
+    def _excuse(self, connection: StompConnection, frame: Frame, error: Unserved) -> None:
+        """The application did not serve a frame: the client is told only if it asked for a receipt, as STOMP has no
+        other way to say no."""
+        self._counters.unserved += 1
+        is_silent = self._is_spring and isinstance(error, UnknownDestination)
+        if frame.receipt is not None and not is_silent:
+            self.fail(connection, error, frame)
+        elif isinstance(error, UnknownDestination):
+            logger.info("connection %s: %s", connection.id, error)

@@ -1,0 +1,351 @@
+"""``StompServer``: the application's side of SockJS sessions and TCP connections that speak STOMP.
+
+It joins the rooms around it: a connection turns octets into frames, interceptors see them, the policy allows them,
+and they go to a controller, to a user, or to the broker.
+
+Knows: in which order the rooms are asked, the clock.
+Does not know: aiohttp, transports, which broker it is.
+Spec: STOMP 1.2, "Client Frames"; docs/stomp-conformance.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, Final, Protocol, Unpack
+
+from ..errors import (
+    AccessRefused,
+    BadFrame,
+    InvalidOption,
+    UsageError,
+)
+from ..sockjs.framing import Close, Message
+from ..sockjs.handler import SessionHandler
+from ..sockjs.session import Session
+from .broker.base import Broker
+from .commands import Commands, Rooms, StompCounters
+from .connection import Carrier, State, StompConnection
+from .controllers.dispatcher import Dispatcher, ErrorMessage
+from .controllers.mapping import Controller
+from .destinations import everything_under
+from .events import Audience, Events
+from .frame import Frame
+from .interceptors import Interceptor, inbound_of, outbound_of
+from .messaging import Messaging
+from .options import StompOptionArguments, StompOptions
+from .payloads import Converter, Payloads
+from .policy import EVERYBODY, Policy, Rule
+from .registry import UserRegistry
+from .tasks import Tasks
+from .users import Login, User
+
+logger = logging.getLogger("sockbridge.stomp")
+
+Authenticate = Callable[[Login], Awaitable[User | str | None]]
+"""Who is it? Returns a user or a name; None refuses, as does ``AccessRefused``, whose text the client is told."""
+
+SLOWEST_TICK: Final = 1.0
+FASTEST_TICK: Final = 0.05
+
+HEARTBEAT_ENOUGH: Final = 25.0
+"""Seconds: STOMP heart-beats that come at least so often replace those of SockJS."""
+
+
+class Listener(Protocol):
+    """Another way in than SockJS, e.g. ``TcpListener``; started and stopped with the server."""
+
+    async def start(self, server: StompServer) -> None:
+        """Take connections from now on."""
+        ...
+
+    async def stop(self) -> None:
+        """End them all."""
+        ...
+
+
+class StompServer(SessionHandler):
+    """Mount it like any handler: ``sockbridge.mount(app, "/ws", StompServer(...))``.
+
+    May be mounted under several prefixes.
+
+    Attributes:
+        broker: who distributes what is published.
+        messaging: sends from anywhere in the application.
+        users: who is there.
+        counters: what has happened.
+        options: the limits and times in force.
+    """
+
+    subprotocols = ("v12.stomp", "v11.stomp", "v10.stomp")
+
+    def __init__(
+        self,
+        broker: Broker,
+        *,
+        app_prefixes: Iterable[str] = ("/app",),
+        user_prefix: str = "/user",
+        controllers: Iterable[Controller] = (),
+        authenticate: Authenticate | None = None,
+        policy: Sequence[Rule] | None = None,
+        interceptors: Sequence[Interceptor] = (),
+        events: Sequence[Events] = (),
+        converters: Sequence[Converter] = (),
+        listeners: Sequence[Listener] = (),
+        error_message: ErrorMessage | None = None,
+        **options: Unpack[StompOptionArguments],
+    ) -> None:
+        """
+        Args:
+            broker: e.g. ``EmbeddedBroker(topics=["/topic"])``.
+            app_prefixes: what clients SEND and SUBSCRIBE to under these goes to ``controllers``.
+            user_prefix: under it each user has destinations of its own.
+            controllers: the application's functions.
+            authenticate: coroutine function that is given a ``Login``. Without it the user is the ``principal`` of
+                the handshake (a ``User``, a name, or an object with a ``name``), or a guest.
+            policy: who may do what; the first rule that matches decides, and what none matches is refused. None:
+                everybody may connect, subscribe to everything, and send to ``app_prefixes``, to nothing else.
+            interceptors: see every frame.
+            events: are told what happens to connections.
+            converters: read and write types that msgspec does not know.
+            listeners: other ways in, e.g. ``TcpListener(port=61613)``.
+            error_message: what a client may be told about an exception of a controller; by default nothing of it.
+            options: see ``StompOptions``.
+
+        Raises:
+            InvalidOption: a value that is not allowed; the text says which are.
+            InvalidController: a mapped function cannot be served.
+        """
+        unknown = set(options) - StompOptionArguments.__annotations__.keys()
+        if unknown:
+            known = ", ".join(sorted(StompOptionArguments.__annotations__))
+            raise InvalidOption(f"there is no option {', '.join(sorted(unknown))}; limits and times are: {known}")
+        self.options = StompOptions(**options)
+        size = 2 * (self.options.max_body_size + self.options.max_head_size)  # quoting may double a text
+        self.defaults = {"max_message_size": max(size, 256 * 1024), "send_buffer_limit": max(size, 1024 * 1024)}
+        self.broker = broker
+        self.users = UserRegistry()
+        self.counters = StompCounters()
+        self._app_prefixes = _prefixes(app_prefixes, "app_prefixes")
+        self._user_prefix = _prefixes([user_prefix], "user_prefix")[0]
+        for prefix in (*self._app_prefixes, self._user_prefix):
+            if broker.serves(prefix):
+                raise InvalidOption(f"{prefix} is a prefix of the broker's already")
+        if authenticate is not None and not _is_async(authenticate):
+            raise InvalidOption("authenticate is a coroutine function that takes the login (async def ...)")
+        self._authenticate = authenticate
+        self._policy = Policy(self._default_policy() if policy is None else policy, broker.separator)
+        self._watch = outbound_of(interceptors)
+        self._audience = Audience(events)
+        self._listeners = tuple(listeners)
+        payloads = Payloads(converters)
+        self.messaging = Messaging(broker, self.users, payloads, self._user_prefix)
+        self._tasks = Tasks(self.options.max_tasks)
+        self._commands = Commands(
+            Rooms(
+                broker=broker,
+                dispatcher=Dispatcher(controllers, payloads, self.messaging, broker, self._tasks, error_message),
+                messaging=self.messaging,
+                users=self.users,
+                policy=self._policy,
+                audience=self._audience,
+                tasks=self._tasks,
+                inbound=inbound_of(interceptors),
+                counters=self.counters,
+                app_prefixes=self._app_prefixes,
+                user_prefix=self._user_prefix,
+                is_spring=self.options.is_spring,
+            ),
+            self._log_in,
+        )
+        self._connections: dict[Carrier, StompConnection] = {}
+        self._connected: dict[StompConnection, None] = {}
+        self._mounts = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    # For the application.
+
+    @property
+    def connections(self) -> Iterator[StompConnection]:
+        """Who has logged in, oldest first; safe to close while iterating."""
+        return iter(list(self._connected))
+
+    def __len__(self) -> int:
+        """How many have logged in."""
+        return len(self._connected)
+
+    def __bool__(self) -> bool:
+        return True  # a server without clients is one all the same
+
+    async def unsubscribe(self, connection: StompConnection, id: str) -> bool:
+        """Take a subscription away from a client, which is not told: STOMP has no frame for it.
+
+        Returns:
+            False if there was none of this id.
+        """
+        return await self._commands.end_subscription(connection, id)
+
+    # For the endpoint.
+
+    async def on_start(self) -> None:
+        self._mounts += 1
+        if self._mounts > 1:
+            return
+        await self.broker.start()
+        self._set_timer(SLOWEST_TICK)
+        for listener in self._listeners:
+            await listener.start(self)
+
+    async def on_stop(self) -> None:
+        self._mounts -= 1
+        if self._mounts > 0:
+            return
+        for listener in self._listeners:
+            await listener.stop()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        await self._tasks.close()
+        await self.broker.stop()
+
+    async def on_connected(self, session: Session) -> None:
+        self.attach(session)
+
+    async def on_message(self, session: Session, message: Message) -> None:
+        connection = self._connections.get(session)
+        if connection is None:
+            return  # it was released while an earlier message was worked on
+        if isinstance(message, bytes):
+            connection.answer_in_binary()
+        await self.receive(connection, message)
+
+    async def on_closed(self, session: Session, close: Close) -> None:
+        await self.release(session, close)
+
+    # For whatever carries connections.
+
+    def attach(self, carrier: Carrier) -> StompConnection:
+        """A client is there; it is to log in within ``connect_timeout``."""
+        now = asyncio.get_running_loop().time()
+        connection = self._connections[carrier] = StompConnection(carrier, self.options, now, self._watch)
+        return connection
+
+    async def receive(self, connection: StompConnection, received: Message) -> None:
+        """Work on what a client has sent, in order; returns when it has taken effect."""
+        connection.is_busy = True
+        try:
+            connection.receive(received)
+            while (frame := connection.next_frame()) is not None:
+                await self._commands.handle(connection, frame)
+        except BadFrame as error:
+            self._commands.fail(connection, error)
+        finally:
+            connection.is_busy = False
+
+    async def release(self, carrier: Carrier, close: Close) -> None:
+        """The carrier has ended; nothing of its connection is left when this returns. May be called again."""
+        connection = self._connections.pop(carrier, None)
+        if connection is None:
+            return
+        connection.on_lost()
+        self._tasks.cancel(connection)
+        await self._commands.end_subscriptions(connection)
+        self.users.discard(connection)
+        self.counters.undelivered += connection.undelivered
+        if connection in self._connected:
+            del self._connected[connection]
+            self.counters.disconnected += 1
+            await self._audience.disconnected(connection, close)
+
+    # The login.
+
+    async def _log_in(self, connection: StompConnection, frame: Frame) -> bool:
+        user = await self._recognize(connection, frame)
+        self._policy.check_connect(user)
+        now = asyncio.get_running_loop().time()
+        expires_at = None if user is None or user.expires is None else now + _seconds_until(user.expires)
+        if expires_at is not None and expires_at <= now:
+            raise AccessRefused("the login has expired")
+        if connection.state is not State.CONNECTING or not connection.carrier.is_open:
+            return False  # it has gone while it was looked at
+        heart_beat = connection.accept(frame, user, now, expires_at)
+        if heart_beat.tick:
+            self._set_timer(min(heart_beat.tick, SLOWEST_TICK), only_if_sooner=True)
+        is_beating = 0 < heart_beat.send_every <= HEARTBEAT_ENOUGH and heart_beat.expect_every > 0
+        if is_beating and isinstance(connection.carrier, Session):
+            connection.carrier.has_heartbeat = False
+        self._connected[connection] = None
+        self.users.add(connection)
+        self.counters.connected += 1
+        await self._audience.connected(connection)
+        return False  # a CONNECT has no receipt
+
+    async def _recognize(self, connection: StompConnection, frame: Frame) -> User | None:
+        if self._authenticate is None:
+            return _user_of(connection.handshake.principal)
+        recognized = await self._authenticate(Login(frame.headers, connection.handshake))
+        if not recognized:
+            raise AccessRefused("login refused")
+        return _user_of(recognized)
+
+    # The clock.
+
+    def _set_timer(self, delay: float, *, only_if_sooner: bool = False) -> None:
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            if only_if_sooner and self._timer.when() <= loop.time() + delay:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_later(max(delay, FASTEST_TICK), self._look)
+
+    def _look(self) -> None:
+        # One look at all connections, as often as the shortest heart-beat needs.
+        now = asyncio.get_running_loop().time()
+        delay = SLOWEST_TICK
+        for connection in list(self._connections.values()):
+            error = connection.look(now)
+            if error is not None:
+                self._commands.fail(connection, error)
+            elif 0 < connection.tick < delay:
+                delay = connection.tick
+        self._set_timer(delay)
+
+    def _default_policy(self) -> list[Rule]:
+        separator = self.broker.separator
+        rules = [Rule.connect(EVERYBODY), Rule.subscribe("**", EVERYBODY)]
+        if self.options.is_spring:
+            return [*rules, Rule.send("**", EVERYBODY)]
+        return [*rules, *(Rule.send(everything_under(prefix, separator), EVERYBODY) for prefix in self._app_prefixes)]
+
+
+def _prefixes(prefixes: Iterable[str], name: str) -> tuple[str, ...]:
+    if isinstance(prefixes, str):
+        raise InvalidOption(f"{name} is a list of prefixes, not {prefixes!r}")
+    several = tuple(prefixes)
+    for prefix in several:
+        if not isinstance(prefix, str) or not prefix.startswith("/") or any(one in prefix for one in "*?{}\0"):
+            raise InvalidOption(f'{name}: a prefix starts with / and holds no wildcard, e.g. "/app", not {prefix!r}')
+        if prefix.rstrip("/.") == "":
+            raise InvalidOption(f"{name}: {prefix!r} would hide the broker's destinations")
+    return tuple(prefix.rstrip("/.") for prefix in several)
+
+
+def _is_async(function: Any) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004  # an instance
+
+
+def _user_of(principal: object) -> User | None:
+    if principal is None or isinstance(principal, User):
+        return principal
+    name = principal if isinstance(principal, str) else getattr(principal, "name", None)
+    if not isinstance(name, str):
+        raise UsageError(f"a principal is a User, a name, or an object with a name; not {type(principal).__name__}")
+    return User(name)
+
+
+def _seconds_until(moment: datetime | float) -> float:
+    return (moment.timestamp() if isinstance(moment, datetime) else moment) - time.time()

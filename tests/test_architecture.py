@@ -18,6 +18,8 @@ import sockbridge
 PACKAGE = Path(sockbridge.__file__).parent
 
 FACE = "__init__"
+STOMP_FACE = "stomp/__init__"
+FACES = {FACE, STOMP_FACE}
 SHELF = "transports/__init__"
 
 MAY_IMPORT: dict[str, str] = {
@@ -28,7 +30,7 @@ MAY_IMPORT: dict[str, str] = {
     "sockjs/framing": "errors",
     "sockjs/handshake": "",
     "sockjs/session": "errors options sockjs/framing sockjs/handshake",
-    "sockjs/handler": "errors sockjs/framing sockjs/session",
+    "sockjs/handler": "errors options sockjs/framing sockjs/session",
     "sockjs/delivery": "errors sockjs/framing sockjs/handler sockjs/session",
     "sockjs/manager": ("errors options sockjs/framing sockjs/handshake sockjs/session sockjs/handler sockjs/delivery"),
     "transports/callback": "",
@@ -60,26 +62,89 @@ MAY_IMPORT: dict[str, str] = {
         "errors options sockjs/framing sockjs/session sockjs/handler sockjs/manager "
         f"transports/admission transports/base {SHELF} pages"
     ),
+    "stomp/options": "errors",
+    "stomp/frame": "",
+    "stomp/codec": "errors sockjs/framing stomp/options stomp/frame",
+    "stomp/destinations": "errors",
+    "stomp/heart_beat": "errors stomp/options",
+    "stomp/users": "sockjs/handshake stomp/frame",
+    "stomp/policy": "errors stomp/destinations stomp/users",
+    "stomp/subscription": "errors sockjs/framing stomp/frame stomp/codec stomp/destinations stomp/users",
+    "stomp/connection": (
+        "errors sockjs/framing sockjs/handshake stomp/options stomp/frame stomp/codec stomp/destinations "
+        "stomp/heart_beat stomp/users stomp/subscription"
+    ),
+    "stomp/interceptors": "stomp/frame stomp/connection",
+    "stomp/events": "sockjs/framing stomp/subscription stomp/connection",
+    "stomp/registry": "stomp/codec stomp/subscription stomp/connection",
+    "stomp/tasks": "stomp/subscription stomp/connection",
+    "stomp/payloads": "errors sockjs/framing",
+    "stomp/broker/__init__": "",
+    "stomp/controllers/__init__": "",
+    "stomp/broker/base": "stomp/frame stomp/codec stomp/destinations",
+    "stomp/broker/embedded": "errors stomp/codec stomp/destinations stomp/broker/base",
+    "stomp/controllers/arguments": "errors sockjs/session stomp/frame stomp/users stomp/connection stomp/payloads",
+    "stomp/controllers/mapping": "errors",
+    "stomp/messaging": (
+        "errors stomp/frame stomp/codec stomp/destinations stomp/connection stomp/registry "
+        "stomp/payloads stomp/broker/base"
+    ),
+    "stomp/controllers/dispatcher": (
+        "errors stomp/frame stomp/destinations stomp/subscription stomp/connection stomp/tasks "
+        "stomp/payloads stomp/broker/base stomp/controllers/arguments stomp/controllers/mapping "
+        "stomp/messaging"
+    ),
+    "stomp/commands": (
+        "errors sockjs/framing stomp/frame stomp/destinations stomp/policy stomp/subscription "
+        "stomp/connection stomp/interceptors stomp/events stomp/registry stomp/tasks stomp/broker/base "
+        "stomp/messaging stomp/controllers/dispatcher"
+    ),
+    "stomp/server": (
+        "errors sockjs/framing sockjs/session sockjs/handler stomp/options stomp/frame "
+        "stomp/destinations stomp/users stomp/policy stomp/connection stomp/interceptors stomp/events "
+        "stomp/registry stomp/tasks stomp/payloads stomp/broker/base stomp/controllers/mapping "
+        "stomp/messaging stomp/controllers/dispatcher stomp/commands"
+    ),
+    "stomp/tcp": "errors sockjs/framing sockjs/handshake stomp/connection stomp/server",
+    "stomp/__init__": (
+        "stomp/options stomp/frame stomp/codec stomp/destinations stomp/users stomp/policy "
+        "stomp/subscription stomp/connection stomp/interceptors stomp/events stomp/registry "
+        "stomp/payloads stomp/broker/base stomp/broker/embedded stomp/controllers/arguments "
+        "stomp/controllers/mapping stomp/messaging stomp/commands stomp/server stomp/tcp"
+    ),
     FACE: (
         f"errors options sockjs/framing sockjs/handshake sockjs/session sockjs/handler sockjs/manager {SHELF} endpoint"
     ),
 }
 
-PURE = {"errors", "options", "sockjs/framing", "sockjs/handshake", "sockjs/session", "transports/callback"}
+PURE = {
+    "errors", "options", "sockjs/framing", "sockjs/handshake", "sockjs/session", "transports/callback",
+    "stomp/options", "stomp/frame", "stomp/codec", "stomp/destinations", "stomp/heart_beat", "stomp/users",
+    "stomp/policy", "stomp/subscription", "stomp/connection", "stomp/payloads", "stomp/registry",
+    "stomp/controllers/mapping", "stomp/controllers/arguments",
+}  # fmt: skip
 """Files without loop, clock and chance: what they need of those is passed in."""
 
-KNOWS_THE_LOOP = {"sockjs/session", "sockjs/handler", "sockjs/delivery", "sockjs/manager"}
+KNOWS_THE_LOOP = {
+    "sockjs/session", "sockjs/handler", "sockjs/delivery", "sockjs/manager",
+    "stomp/tasks", "stomp/server", "stomp/tcp",
+}  # fmt: skip
 """Files below the transports that may import asyncio; ``session`` only to let a coroutine wait."""
 
 PASSIVE_ASYNCIO = {"Event", "sleep"}
 
-KNOWS_THE_CLOCK = {"sockjs/manager", "pages", "transports/headers"}
-"""Files that may ask for the time or for chance: they hand it on to the others."""
+KNOWS_THE_CLOCK = {"sockjs/manager", "pages", "transports/headers", "stomp/server", "stomp/tcp", "stomp/users"}
+"""Files that may ask for the time or for chance: they hand it on to the others. (``stomp/users`` names the type of
+a moment, and asks for none.)"""
 
 CLOCKS = {"time", "datetime", "random", "secrets", "uuid"}
 
-CONTAINS_ERRORS = {"sockjs/delivery", "sockjs/manager"}
-"""Files that catch whatever others raise: the handler's calls; its ``on_stop``, and a third party's receiver."""
+CONTAINS_ERRORS = {
+    "sockjs/delivery", "sockjs/manager",
+    "stomp/commands", "stomp/controllers/dispatcher", "stomp/events", "stomp/interceptors",
+}  # fmt: skip
+"""Files that catch whatever others raise: the handler's calls; its ``on_stop``, and a third party's receiver; of STOMP
+what authentication and policy call, controllers, events, and interceptors."""
 
 MAX_CODE_LINES = 350
 
@@ -256,8 +321,8 @@ def test_time_and_chance_are_passed_in(file: str) -> None:
 def test_pure_files_import_nothing_that_acts() -> None:
     allowed = {
         "asyncio",  # session only, see above
-        "collections", "dataclasses", "enum", "http", "inspect", "json", "math", "msgspec", "multidict", "re", "typing",
-        "urllib",
+        "collections", "dataclasses", "datetime", "enum", "http", "inspect", "json", "math", "msgspec", "multidict", "re",
+        "types", "typing", "urllib",
     }  # fmt: skip
     assert {file: names for file in PURE if (names := outer_imports(file, source(file)) - allowed)} == {}
 

@@ -1,0 +1,63 @@
+"""STOMP on SockJS, websockets and TCP. The names that an application imports; no code."""
+
+from .broker.base import Broker, Subscriber
+from .broker.embedded import EmbeddedBroker
+from .codec import Decoder, Limits, PreparedMessage
+from .commands import StompCounters
+from .connection import Carrier, StompConnection
+from .controllers.arguments import Header, Headers, Message, Payload, Variable
+from .controllers.mapping import Controller, Reply
+from .destinations import Pattern
+from .events import Events
+from .frame import AckMode, Command, Frame, Version
+from .interceptors import Interceptor
+from .messaging import Messaging
+from .options import StompOptions
+from .payloads import Converter
+from .policy import EVERYBODY, LOGGED_IN, NOBODY, Rule, has_role
+from .registry import UserRegistry
+from .server import Listener, StompServer
+from .subscription import Subscription
+from .tcp import TcpListener
+from .users import Login, User
+
+__all__ = [
+    "EVERYBODY",
+    "LOGGED_IN",
+    "NOBODY",
+    "AckMode",
+    "Broker",
+    "Carrier",
+    "Command",
+    "Controller",
+    "Converter",
+    "Decoder",
+    "EmbeddedBroker",
+    "Events",
+    "Frame",
+    "Header",
+    "Headers",
+    "Interceptor",
+    "Limits",
+    "Listener",
+    "Login",
+    "Message",
+    "Messaging",
+    "Pattern",
+    "Payload",
+    "PreparedMessage",
+    "Reply",
+    "Rule",
+    "StompConnection",
+    "StompCounters",
+    "StompOptions",
+    "StompServer",
+    "Subscriber",
+    "Subscription",
+    "TcpListener",
+    "User",
+    "UserRegistry",
+    "Variable",
+    "Version",
+    "has_role",
+]

@@ -73,7 +73,32 @@ SOCKJS: Final = Script(
     "svdnwiXBL+Js+yUneJSRFy24NgGiOfDM/vkQl/vCeVrcbYD6yW8EwPr1FnxTEZsR",
 )
 
-SCRIPTS: Final = (SOCKJS,)
+STOMPJS: Final = Script(
+    "stomp.umd.min.js",
+    "@stomp/stompjs",
+    "7.5.0",
+    "bundles/stomp.umd.min.js",
+    "kQjQD4X78U0SNVeFmVuyOn7JuHmYlQ/CaFvAm/Omtfa8/ev8Iu1Ur9grrK53Vp/z",
+)
+
+# Older clients of STOMP, which pages in the field still load; the tests do.
+WEBSTOMP: Final = Script(
+    "webstomp.min.js",
+    "webstomp-client",
+    "1.2.6",
+    "dist/webstomp.min.js",
+    "23cbORBkeo07MYYaPIc6G66nLUd4tU4xolNO6xYagRc+ERBNAiMl9pO/DZCnIfJN",
+)
+
+STOMPJS_2: Final = Script(
+    "stomp-2.3.3.min.js",
+    "stompjs",
+    "2.3.3",
+    "lib/stomp.min.js",
+    "clKAk7WaYNQiu/pGVWisoFQcSK2VL7YweoI1gim9/HFbMsRvD2ZtLWNoZoL4df65",
+)
+
+SCRIPTS: Final = (SOCKJS, STOMPJS, WEBSTOMP, STOMPJS_2)
 
 
 class FetchFailed(Exception):

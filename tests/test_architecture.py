@@ -321,8 +321,8 @@ def test_time_and_chance_are_passed_in(file: str) -> None:
 def test_pure_files_import_nothing_that_acts() -> None:
     allowed = {
         "asyncio",  # session only, see above
-        "collections", "dataclasses", "datetime", "enum", "http", "inspect", "json", "math", "msgspec", "multidict", "re",
-        "types", "typing", "urllib",
+        "collections", "dataclasses", "datetime", "enum", "http", "inspect", "json", "math", "msgspec", "multidict",
+        "re", "types", "typing", "urllib",
     }  # fmt: skip
     assert {file: names for file in PURE if (names := outer_imports(file, source(file)) - allowed)} == {}
 

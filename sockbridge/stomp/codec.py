@@ -72,6 +72,7 @@ class Limits:
         return cls(size, min(size, options.max_header_size), options.max_headers, size)
 
 
+_COMMANDS: Final[Mapping[bytes, Command]] = {name.encode(): command for name, command in COMMANDS.items()}
 LONGEST_COMMAND: Final = max(map(len, COMMANDS))
 
 _find_gap = re.compile(rb"(?:[\n\x00]|\r\n)*+").match
@@ -252,6 +253,12 @@ class Decoder:
                 raise BadFrame("header without name and colon", ascii(line[:100]))
             if name not in headers:  # of repeated ones the first counts: "Repeated Header Entries"
                 headers[name] = value
+        if "\\" in text or "\r" in text or text.count(":") > len(headers) or self.version is Version.V1_0:
+            return self._reread(command, headers, text)
+        return Frame(command, headers)
+
+    def _reread(self, command: Command, headers: dict[str, str], text: str) -> Frame:
+        # Headers with something special in them: escapes, further colons, or the customs of 1.0.
         if command in UNESCAPED:
             return Frame(command, headers)
         if "\r" in text and self.version is Version.V1_2:
@@ -288,7 +295,7 @@ class Decoder:
 
 
 def _command(line: bytes) -> Command:
-    command = COMMANDS.get(line.decode("ascii", "replace"))
+    command = _COMMANDS.get(line)
     if command is None:
         raise _unknown_command(line)
     return command

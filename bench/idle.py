@@ -2,8 +2,9 @@
 
 How: 10,000 clients connect and only answer pings. Memory is what the server's resident memory has grown by,
 divided by their number; the kernel's socket buffers are not in it. CPU is the server's CPU time over two whole
-heartbeats (50 seconds), in percent of one core. Each kind has a server of its own: sockbridge websockets,
-sockbridge xhr_streaming sessions, and bare aiohttp websockets (with aiohttp's own pings) for comparison.
+heartbeats (50 seconds), in percent of one core. Each kind has a server of its own: sockbridge websockets, the same
+with STOMP and one subscription, sockbridge xhr_streaming sessions, and bare aiohttp websockets (with aiohttp's own
+pings) for comparison.
 
 Run: ``python -m bench.idle [--quick] [--json FILE]``
 """
@@ -22,7 +23,7 @@ from pathlib import Path
 import aiohttp
 
 from .process import Server, allow_connections, pin, progress, two_cores
-from .websocket_load import GUARD, OPEN, IdleClients, WrongReply, connect, expect
+from .websocket_load import GUARD, OPEN, IdleClients, WrongReply, client_frame, connect, expect
 
 HEARTBEAT = 25.0
 
@@ -70,6 +71,19 @@ def connect_sockjs_websocket(port: int, number: int) -> socket.socket:
     return connection
 
 
+def connect_stomp(port: int, number: int) -> socket.socket:
+    """A framed websocket that speaks STOMP, and has subscribed to one of 1,000 topics."""
+    connection = connect_sockjs_websocket(port, number)
+    for text, answer in (
+        (b"CONNECT\naccept-version:1.2\n\n\0", b"CONNECTED\nversion:1.2\nheart-beat:0,0\n\n\0"),
+        (b"SUBSCRIBE\nid:0\nreceipt:0\ndestination:/topic/%d\n\n\0" % (number % 1000), b"RECEIPT\nreceipt-id:0\n\n\0"),
+    ):
+        connection.sendall(client_frame(json.dumps([text.decode()]).encode()))
+        frame = b"a" + json.dumps([answer.decode()]).encode()
+        expect(connection, b"", b"\x81" + bytes((len(frame),)) + frame)
+    return connection
+
+
 def connect_stream(port: int, number: int) -> socket.socket:
     """An xhr_streaming response that has got its prelude and open frame."""
     connection = socket.create_connection(("127.0.0.1", port), GUARD)
@@ -87,6 +101,7 @@ def connect_stream(port: int, number: int) -> socket.socket:
 KINDS = (
     Kind("bare aiohttp websocket", "aiohttp", {"heartbeat": HEARTBEAT}, connect_websocket),
     Kind("sockbridge websocket", "sockbridge", {"heartbeat_delay": HEARTBEAT}, connect_sockjs_websocket),
+    Kind("STOMP over websocket", "stomp", {"heartbeat_delay": HEARTBEAT}, connect_stomp),
     Kind("sockbridge xhr_streaming", "sockbridge", {"heartbeat_delay": HEARTBEAT}, connect_stream),
 )
 

@@ -29,6 +29,7 @@ from typing import Any
 from aiohttp import web
 
 import sockbridge
+from sockbridge import stomp
 
 COUNTED = ("aiohttp.", "sockbridge.")
 """Objects of classes defined in these packages are counted, and tasks and sockets."""
@@ -170,10 +171,32 @@ def add_sockjs(server: Server, options: dict[str, Any]) -> None:
     sockjs.add_endpoint(server.app, echo, prefix="/echo", name="echo", **options)
 
 
+def add_broadcast(server: Server, options: dict[str, Any]) -> None:
+    """Our endpoint; what one client sends goes to all. ``options`` as for ``mount``."""
+
+    class Broadcast(sockbridge.SessionHandler):
+        async def on_message(self, session: sockbridge.Session, message: str | bytes) -> None:
+            endpoint.broadcast(message)
+
+    endpoint = server.endpoint = sockbridge.mount(
+        server.app, "/echo", Broadcast(), allowed_origins="*", max_message_size=1024 * 1024, **options
+    )
+
+
+def add_stomp(server: Server, options: dict[str, Any]) -> None:
+    """STOMP under the same URL; clients may send to ``/topic``. ``options`` as for ``mount``."""
+    rules = [stomp.Rule.connect(stomp.EVERYBODY), stomp.Rule.subscribe("/topic/**", stomp.EVERYBODY)]
+    broker = stomp.EmbeddedBroker(["/topic"])
+    handler = stomp.StompServer(broker, policy=[*rules, stomp.Rule.send("/topic/**", stomp.EVERYBODY)])
+    server.endpoint = sockbridge.mount(server.app, "/echo", handler, allowed_origins="*", **options)
+
+
 KINDS: dict[str, Callable[[Server, dict[str, Any]], None]] = {
     "sockbridge": add_sockbridge,
     "aiohttp": add_aiohttp,
     "sockjs": add_sockjs,
+    "broadcast": add_broadcast,
+    "stomp": add_stomp,
 }
 
 

@@ -112,7 +112,8 @@ class BadFrame(ProtocolError):
     Attributes:
         message: the fault in a few words, for the ``message`` header of an ERROR.
         detail: more of it, for the body; may be empty.
-        receipt: the receipt that the frame asked for, as far as it could be read; None if it asked for none.
+        receipt: the receipt that a frame asked for which nobody else will see, as the client wrote it; None if it asked
+            for none, or where it could not be read.
     """
 
     def __init__(self, message: str, detail: str = "", receipt: str | None = None) -> None:

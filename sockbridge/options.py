@@ -9,7 +9,6 @@ Does not know: who reads them.
 from __future__ import annotations
 
 import inspect
-import math
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -154,7 +153,8 @@ class Options:
 
 
 def _number(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    # compared, since an integer may be too large to become a float
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -1e9 <= value <= 1e9:
         raise InvalidOption(f"{name} is a finite number of seconds, not {value!r}")
 
 

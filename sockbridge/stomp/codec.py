@@ -164,7 +164,7 @@ class Decoder:
                 raise self._too_long(frame)
             if end < 0:
                 if not self._may_have_body(frame) and len(buffer) > body_at:
-                    raise BadFrame(f"{frame.command} has no body", receipt=frame.receipt)
+                    raise BadFrame(f"{frame.command} has no body", receipt=frame.written_receipt)
                 self._scanned = len(buffer)
                 return None
         else:
@@ -172,10 +172,10 @@ class Decoder:
             if len(buffer) <= end:
                 return None
             if buffer[end] != 0:
-                raise BadFrame("no NUL after the body", f"content-length is {length}", frame.receipt)
+                raise BadFrame("no NUL after the body", f"content-length is {length}", frame.written_receipt)
         if end > body_at:
             if not self._may_have_body(frame):
-                raise BadFrame(f"{frame.command} has no body", receipt=frame.receipt)
+                raise BadFrame(f"{frame.command} has no body", receipt=frame.written_receipt)
             if frame.command in WITH_BODY:
                 frame.body = bytes(buffer[body_at:end])
         self._frame = None
@@ -194,20 +194,23 @@ class Decoder:
             if start == len(buffer):
                 self._buffer, self._start, self._scanned = b"", 0, 0
                 return None
-        most = start + self.limits.head
-        end = buffer.find(b"\n\n", self._scanned, most + 2)
-        crlf = buffer.find(b"\n\r\n", self._scanned, most + 3 if end < 0 else end)
+        # A head holds no NUL, so the search for its end never runs into what follows.
+        most = start + self.limits.head + 3
+        nul = buffer.find(b"\0", self._scanned, most)
+        stop = most if nul < 0 else nul
+        end = buffer.find(b"\n\n", self._scanned, stop)
+        crlf = buffer.find(b"\n\r\n", self._scanned, stop if end < 0 else end + 1)
         if end < 0 and crlf < 0:
-            self._check_beginning(start)
+            self._check_beginning(start, has_nul=nul >= 0)
             self._scanned = max(start, len(buffer) - 2)
             return None
         self._body_at = crlf + 3 if crlf >= 0 else end + 2
         frame = self._frame = self._parse(bytes(buffer[start : crlf if crlf >= 0 else end]))
         self._length = self._content_length(frame)
-        self._scanned = self._body_at
+        self._scanned = min(stop, len(buffer))
         return frame
 
-    def _check_beginning(self, start: int) -> None:
+    def _check_beginning(self, start: int, *, has_nul: bool) -> None:
         # The head is not complete: is it already clear that it never will be?
         buffer = self._buffer
         line = buffer.find(b"\n", start, start + LONGEST_COMMAND + 2)
@@ -216,10 +219,10 @@ class Decoder:
             raise _unknown_command(command)
         if line >= 0:
             _command(bytes(buffer[start:line]).removesuffix(b"\r"))
-        if len(buffer) - start > self.limits.head:
+        if has_nul:
+            raise BadFrame("NUL before the empty line that ends the head", receipt=_receipt(bytes(buffer[start:])))
+        if len(buffer) - start > self.limits.head + 2:
             raise BadFrame("head too long", f"the limit is {self.limits.head} bytes")
-        if buffer.find(b"\0", self._scanned) >= 0:
-            raise BadFrame("NUL before the empty line that ends the head")
 
     def _parse(self, head: bytes) -> Frame:
         first, _, rest = head.partition(b"\n")
@@ -238,8 +241,6 @@ class Decoder:
             text = lines.decode()
         except UnicodeDecodeError:
             raise BadFrame("header is not UTF-8") from None
-        if "\0" in text:
-            raise BadFrame("NUL in a header")
         if "\r" in text:
             text = text.replace("\r\n", "\n").removesuffix("\r")
         if text.count("\n") >= limits.headers:
@@ -264,7 +265,9 @@ class Decoder:
         if "\r" in text and self.version is Version.V1_2:
             raise BadFrame("carriage return in a header")
         if self.version is Version.V1_0:
-            headers = _rewrite(headers, str.strip)
+            headers = _rewrite(headers, lambda text: text.strip(" \t"))
+            if "" in headers:
+                raise BadFrame("header without name and colon")
         raw = {name: headers[name] for name in _ECHOED if _is_special(headers.get(name, ""))}
         if "\\" in text and self.version is not Version.V1_0:
             known = _ESCAPES[self.version]
@@ -276,22 +279,22 @@ class Decoder:
         if text is None:
             return None
         if self.version is Version.V1_0:
-            text = text.strip()
+            text = text.strip(" \t")
         if not (text.isascii() and text.isdigit()):  # int() would take signs, blanks and other digits
-            raise BadFrame("content-length is no number", receipt=frame.receipt)
+            raise BadFrame("content-length is no number", receipt=frame.written_receipt)
         digits = text.lstrip("0") or "0"
         if len(digits) > 18 or int(digits) > self.limits.body:
             raise self._too_long(frame)
         length = int(digits)
         if length and not self._may_have_body(frame):
-            raise BadFrame(f"{frame.command} has no body", receipt=frame.receipt)
+            raise BadFrame(f"{frame.command} has no body", receipt=frame.written_receipt)
         return length
 
     def _may_have_body(self, frame: Frame) -> bool:
         return frame.command in WITH_BODY or self.version is Version.V1_0
 
     def _too_long(self, frame: Frame) -> BadFrame:
-        return BadFrame("body too long", f"the limit is {self.limits.body} bytes", frame.receipt)
+        return BadFrame("body too long", f"the limit is {self.limits.body} bytes", frame.written_receipt)
 
 
 def _command(line: bytes) -> Command:
@@ -311,7 +314,8 @@ def _receipt(lines: bytes) -> str | None:
     # Of a frame that cannot be read: which receipt will its sender miss?
     for line in lines.split(b"\n"):
         if line.startswith(b"receipt:"):
-            return line[8:200].removesuffix(b"\r").decode("utf-8", "replace")
+            written = line[8:200].partition(b"\0")[0].removesuffix(b"\r").decode("utf-8", "replace")
+            return None if "\r" in written else written
     return None
 
 

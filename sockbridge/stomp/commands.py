@@ -121,7 +121,7 @@ class Commands:
             frame = seen
             act = self._actions.get(frame.command)
             if act is None:
-                raise BadFrame("unknown command", f"{frame.command} is for servers", frame.receipt)
+                raise BadFrame("unknown command", f"{frame.command} is for servers")
             if await act(connection, frame):
                 connection.send_receipt(frame)
         except Unserved as error:
@@ -164,11 +164,11 @@ class Commands:
         pattern = self._pattern(frame)
         self._policy.check_subscribe(connection.user, pattern)
         path = self._app_path(pattern.text)
-        is_users = has_prefix(pattern.text, self._user_prefix, self._separator)
+        is_users = has_prefix(pattern.text, self._user_prefix)
         if path is None and not is_users and not self._broker.serves(pattern.text):
             raise UnknownDestination(f"nobody serves SUBSCRIBE to {pattern.text[:200]!r}")
         if is_users and not pattern.is_literal:
-            raise BadFrame("no wildcards in a user's destination", receipt=frame.receipt)
+            raise BadFrame("no wildcards in a user's destination")
         found = None if path is None else self._dispatcher.find_subscribe(connection, frame, path)
         subscription = connection.subscribe(frame, pattern)
         if is_users:
@@ -188,7 +188,7 @@ class Commands:
             try:
                 pattern = Pattern(destination, self._separator)
             except UsageError as error:
-                raise BadFrame("no such destination", str(error), frame.receipt) from None
+                raise BadFrame("no such destination", str(error)) from None
             self._patterns[destination] = pattern
         return pattern
 
@@ -221,7 +221,7 @@ class Commands:
         destination = require(frame, DESTINATION)
         fault = fault_of(destination)
         if fault:
-            raise BadFrame("no such destination", fault, frame.receipt)
+            raise BadFrame("no such destination", fault)
         self._policy.check_send(connection.user, destination)
         if connection.hold(frame):
             return False
@@ -236,7 +236,7 @@ class Commands:
         headers = {name: value for name, value in frame.headers.items() if name not in RESERVED}
         if CONTENT_TYPE in frame.headers:
             headers[CONTENT_TYPE] = frame.headers[CONTENT_TYPE]
-        if has_prefix(destination, self._user_prefix, self._separator):
+        if has_prefix(destination, self._user_prefix):
             self._send_to_user(destination, headers, frame.body)
         elif self._broker.serves(destination):
             await self._broker.publish(self._messaging.assemble(destination, headers, frame.body))
@@ -271,7 +271,7 @@ class Commands:
 
     def _app_path(self, destination: str) -> str | None:
         for prefix in self._app_prefixes:
-            if has_prefix(destination, prefix, self._separator):
+            if has_prefix(destination, prefix):
                 return "/" + destination[len(prefix) + 1 :]
         return None
 

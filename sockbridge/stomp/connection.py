@@ -32,6 +32,7 @@ from .frame import (
     ID,
     MESSAGE,
     MESSAGE_ID,
+    RECEIPT,
     RECEIPT_ID,
     SUBSCRIPTION,
     TRANSACTION,
@@ -231,9 +232,9 @@ class StompConnection:
             return None
         is_login = frame.command in (Command.CONNECT, Command.STOMP)
         if is_login and self.state is State.CONNECTED:
-            raise BadFrame("connected already", receipt=frame.receipt)
+            raise BadFrame("connected already", receipt=frame.written_receipt)
         if not is_login and self.state is State.CONNECTING:
-            raise BadFrame(f"{frame.command} before CONNECT", receipt=frame.receipt)
+            raise BadFrame(f"{frame.command} before CONNECT", receipt=frame.written_receipt)
         return frame
 
     def answer_in_binary(self) -> None:
@@ -281,19 +282,19 @@ class StompConnection:
             BadFrame: no id, one that is taken, an unknown ack mode, or too many subscriptions.
         """
         if ID not in frame.headers and self.version is not Version.V1_0:
-            raise BadFrame("SUBSCRIBE without id", receipt=frame.receipt)
+            raise BadFrame("SUBSCRIBE without id")
         try:
             ack = AckMode(frame.headers.get("ack", AckMode.AUTO))
         except ValueError:
-            raise BadFrame("ack is auto, client or client-individual", receipt=frame.receipt) from None
+            raise BadFrame("ack is auto, client or client-individual") from None
         key = subscription_key(frame)
         if key in self.subscriptions:
-            raise BadFrame("this id is subscribed already", ascii(key[:100]), frame.receipt)
+            raise BadFrame("this id is subscribed already", ascii(key[:100]))
         if len(self.subscriptions) >= self._options.max_subscriptions:
-            raise BadFrame("too many subscriptions", f"the limit is {self._options.max_subscriptions}", frame.receipt)
+            raise BadFrame("too many subscriptions", f"the limit is {self._options.max_subscriptions}")
         if not pattern.is_literal:
             if self._patterns >= self._options.max_patterns:
-                raise BadFrame("too many patterns", f"the limit is {self._options.max_patterns}", frame.receipt)
+                raise BadFrame("too many patterns", f"the limit is {self._options.max_patterns}")
             self._patterns += 1
         self._ordinal += 1
         limit = self._options.max_unsettled
@@ -330,15 +331,11 @@ class StompConnection:
         if token == "undefined":
             return None
         if not (dash and _is_number(ordinal) and _is_number(serial)) or int(ordinal) > self._ordinal:
-            raise BadFrame(f"{frame.command} of an unknown message", ascii(token[:100]), frame.receipt)
+            raise BadFrame(f"{frame.command} of an unknown message", ascii(token[:100]))
         subscription = (self._acking or {}).get(int(ordinal))
         if subscription is None:
             return None
-        try:
-            return subscription, subscription.settle(int(serial))
-        except BadFrame as error:
-            error.receipt = frame.receipt
-            raise
+        return subscription, subscription.settle(int(serial))
 
     # Transactions.
 
@@ -350,9 +347,9 @@ class StompConnection:
         name = require(frame, TRANSACTION)
         transactions = self._transactions = self._transactions or {}
         if name in transactions:
-            raise BadFrame("this transaction is open already", ascii(name[:100]), frame.receipt)
+            raise BadFrame("this transaction is open already", ascii(name[:100]))
         if len(transactions) >= self._options.max_transactions:
-            raise BadFrame("too many transactions", f"the limit is {self._options.max_transactions}", frame.receipt)
+            raise BadFrame("too many transactions", f"the limit is {self._options.max_transactions}")
         transactions[name] = []
 
     def hold(self, frame: Frame) -> bool:
@@ -368,10 +365,10 @@ class StompConnection:
         self._transaction_size += _weight(frame)
         if sum(map(len, (self._transactions or {}).values())) >= options.max_transaction_frames:
             limit = options.max_transaction_frames
-            raise BadFrame("too many frames in transactions", f"the limit is {limit}", frame.receipt)
+            raise BadFrame("too many frames in transactions", f"the limit is {limit}")
         if self._transaction_size > options.max_transaction_size:
             limit = options.max_transaction_size
-            raise BadFrame("transactions too large", f"the limit is {limit} bytes", frame.receipt)
+            raise BadFrame("transactions too large", f"the limit is {limit} bytes")
         held.append(frame)
         return True
 
@@ -390,7 +387,7 @@ class StompConnection:
         name = require(frame, TRANSACTION)
         held = (self._transactions or {}).get(name)
         if held is None:
-            raise BadFrame("unknown transaction", ascii(name[:100]), frame.receipt)
+            raise BadFrame("unknown transaction", ascii(name[:100]))
         return held
 
     # Out.
@@ -420,7 +417,7 @@ class StompConnection:
         """Tell the client that ``frame`` has been worked on, if it asked."""
         receipt = frame.receipt
         if receipt is not None:
-            raw = frame.verbatim("receipt")
+            raw = frame.verbatim(RECEIPT)
             self.send(Frame(Command.RECEIPT, {RECEIPT_ID: receipt}, b"", {RECEIPT_ID: raw}))
 
     # The end.
@@ -445,7 +442,7 @@ class StompConnection:
         raw = None
         if receipt is not None:
             headers[RECEIPT_ID] = receipt
-            raw = {RECEIPT_ID: frame.verbatim("receipt") if frame else receipt}
+            raw = {RECEIPT_ID: frame.verbatim(RECEIPT) if frame else receipt}
         body = detail.encode("utf-8", "replace")
         if body:
             headers[CONTENT_TYPE] = "text/plain;charset=UTF-8"
@@ -526,7 +523,7 @@ def require(frame: Frame, name: str) -> str:
     """
     value = frame.headers.get(name)
     if not value:
-        raise BadFrame(f"{frame.command} without {name}", receipt=frame.receipt)
+        raise BadFrame(f"{frame.command} without {name}")
     return value
 
 

@@ -46,17 +46,15 @@ def fault_of(destination: str) -> str:
 
 
 def everything_under(prefix: str, separator: str) -> str:
-    """A pattern for all destinations that have ``prefix``."""
+    """A pattern for all destinations below ``prefix``."""
     return f"{prefix}/**" if separator == "/" else f"{prefix}/*{separator}**"
 
 
-def has_prefix(destination: str, prefix: str, separator: str) -> bool:
-    """Does ``destination`` lie under ``prefix``? ``/topic/a``, ``/topic`` and (separator ``.``) ``/topic.a`` lie
-    under ``/topic``, as under ``/topic/``; ``/topics`` does not."""
-    stem = prefix.rstrip("/" + separator)
-    if not destination.startswith(stem):
-        return False
-    return len(destination) == len(stem) or destination[len(stem)] in ("/", separator)
+def has_prefix(destination: str, prefix: str) -> bool:
+    """Does ``destination`` lie under ``prefix``? ``/topic/a`` and ``/topic`` lie under ``/topic``, as under
+    ``/topic/``; ``/topics`` does not."""
+    stem = prefix.rstrip("/")
+    return destination == stem or destination.startswith(f"{stem}/")
 
 
 class Kind(enum.Enum):

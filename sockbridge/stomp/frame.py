@@ -124,6 +124,11 @@ class Frame:
         """The receipt that the client asks for; None if it asks for none."""
         return self.headers.get(RECEIPT)
 
+    @property
+    def written_receipt(self) -> str | None:
+        """The same, as the client wrote it."""
+        return self.verbatim(RECEIPT) if RECEIPT in self.headers else None
+
     def verbatim(self, name: str) -> str:
         """The header ``name`` as the client wrote it; "" where there is none."""
         return (self.raw or {}).get(name) or self.headers.get(name, "")

@@ -6,11 +6,12 @@ Does not know: who reads them.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypedDict
 
 from ..errors import InvalidOption
+
+MOST_SECONDS: Final = 1e9
 
 
 class StompOptionArguments(TypedDict, total=False):
@@ -89,7 +90,7 @@ class StompOptions:
             raise InvalidOption(f'compat is None or "spring", not {self.compat!r}')
         for name in _SECONDS:
             value: Any = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= MOST_SECONDS:
                 raise InvalidOption(f"{name} is a finite number above 0, not {value!r}")
         for name in _INTEGERS:
             value = getattr(self, name)

@@ -57,7 +57,7 @@ class EmbeddedBroker:
         """Nothing to do: connections take their subscriptions with them."""
 
     def serves(self, destination: str) -> bool:
-        return any(has_prefix(destination, prefix, self.separator) for prefix in self.topics)
+        return any(has_prefix(destination, prefix) for prefix in self.topics)
 
     async def publish(self, message: PreparedMessage) -> None:
         for subscriber in self._subscribers.match(message.destination):

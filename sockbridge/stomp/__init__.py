@@ -3,10 +3,10 @@
 from .broker.base import Broker, Subscriber
 from .broker.embedded import EmbeddedBroker
 from .codec import Decoder, Limits, PreparedMessage
-from .commands import StompCounters
 from .connection import Carrier, StompConnection
 from .controllers.arguments import Header, Headers, Message, Payload, Variable
 from .controllers.mapping import Controller, Reply
+from .counters import StompCounters
 from .destinations import Pattern
 from .events import Events
 from .frame import AckMode, Command, Frame, Version

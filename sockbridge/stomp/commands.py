@@ -20,6 +20,7 @@ from ..sockjs.framing import CloseCode
 from .broker.base import Broker
 from .connection import State, StompConnection, require
 from .controllers.dispatcher import Dispatcher, Found
+from .counters import StompCounters
 from .destinations import Pattern, fault_of, has_prefix
 from .events import Audience
 from .frame import CONTENT_TYPE, DESTINATION, ID, RESERVED, Command, Frame, Version
@@ -34,28 +35,6 @@ logger = logging.getLogger("sockbridge.stomp")
 
 Action = Callable[[StompConnection, Frame], Awaitable[bool]]
 """Works on a frame; True if its receipt may be sent now, False if there is none, or later."""
-
-
-@dataclass(slots=True)
-class StompCounters:
-    """What has happened at a STOMP server.
-
-    Attributes:
-        connected: logins.
-        disconnected: connections that had logged in and ended.
-        faults: connections that were ended with an ERROR.
-        unserved: frames that the application did not serve: unknown destinations, payloads of the wrong type, failing
-            controllers.
-        dropped: frames that an interceptor dropped.
-        undelivered: messages that could not be said to a client: binary over SockJS.
-    """
-
-    connected: int = 0
-    disconnected: int = 0
-    faults: int = 0
-    unserved: int = 0
-    dropped: int = 0
-    undelivered: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +126,9 @@ class Commands:
         return frame
 
     async def _disconnect(self, connection: StompConnection, frame: Frame) -> bool:
+        self._tasks.cancel_streams(connection)
+        await self._tasks.wait_for_calls(connection)  # what was sent before is worked on before the goodbye
         await self.end_subscriptions(connection)  # nothing comes after the receipt
-        self._tasks.cancel(connection)
         if frame.receipt is not None:
             connection.send_receipt(frame)
             connection.leave()
@@ -174,12 +154,21 @@ class Commands:
         if is_users:
             self._users.subscribe(connection, subscription)
         elif found is None:
-            await self._broker.subscribe(subscription)
-            if subscription.key not in connection.subscriptions:  # the client has gone while the broker worked
-                await self._broker.unsubscribe(subscription)
+            try:
+                await self._broker.subscribe(subscription)
+            except Exception:
+                connection.unsubscribe(subscription.key)
+                raise
+            if connection.subscriptions.get(subscription.key) is not subscription:
+                await self._broker.unsubscribe(subscription)  # the client has gone while the broker worked
                 return False
+        subscription.is_in_force = True
         await self._audience.subscribed(connection, subscription)
-        return found is None or await self._run(connection, frame, found, subscription)
+        if found is None:
+            return True
+        if connection.subscriptions.get(subscription.key) is not subscription:
+            return False  # it has ended while its beginning was told
+        return await self._run(connection, frame, found, subscription)
 
     def _pattern(self, frame: Frame) -> Pattern:
         destination = require(frame, DESTINATION)
@@ -203,11 +192,15 @@ class Commands:
         subscription = connection.unsubscribe(key)
         if subscription is None:
             return False
-        self._tasks.cancel(connection, subscription)
+        self._tasks.cancel_streams(connection, subscription)
         self._users.unsubscribe(connection, subscription)
         if self._broker.serves(subscription.destination):
-            await self._broker.unsubscribe(subscription)
-        await self._audience.unsubscribed(connection, subscription)
+            try:
+                await self._broker.unsubscribe(subscription)
+            except Exception:  # the broker's: what else there is to end is ended all the same
+                logger.exception("connection %s: %r could not be ended", connection.id, subscription)
+        if subscription.is_in_force:
+            await self._audience.unsubscribed(connection, subscription)
         return True
 
     async def end_subscriptions(self, connection: StompConnection) -> None:
@@ -257,7 +250,7 @@ class Commands:
             await self._dispatcher.run(found, subscription)
             return True
         await self._tasks.wait_for_room(connection)
-        self._tasks.start(connection, self._run_beside(connection, frame, found, subscription), subscription)
+        self._tasks.start_call(connection, self._run_beside(connection, frame, found, subscription))
         return False
 
     async def _run_beside(

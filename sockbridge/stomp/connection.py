@@ -192,6 +192,11 @@ class StompConnection:
         return self.state is State.CONNECTED and self.carrier.is_open
 
     @property
+    def has_ended(self) -> bool:
+        """True once a goodbye was said by either side, or the carrier was lost."""
+        return self.state in (State.LEAVING, State.CLOSED)
+
+    @property
     def handshake(self) -> Handshake:
         """The request that opened the carrier: headers, cookies, remote, principal, app."""
         return self.carrier.handshake

@@ -72,6 +72,9 @@ def outbound_of(interceptors: Sequence[Interceptor]) -> Watch | None:
                 return None
             if seen is None:
                 return None
+            if not isinstance(seen, Frame) or not all(isinstance(value, str) for value in seen.headers.values()):
+                logger.error("connection %s: an interceptor made no frame of %s", connection.id, frame.command)
+                return None
             frame = seen
         return frame
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
+import msgspec.inspect
 
 from ..errors import InvalidController, PayloadInvalid
 from ..sockjs.framing import encode_text
@@ -93,11 +94,50 @@ class Payloads:
             return lambda body, content_type: body
         if inner is str:
             return _text
-        try:
-            decode = msgspec.json.Decoder(kind).decode
-        except (TypeError, NameError) as error:
-            raise InvalidController(f"{kind!r} cannot be read from JSON: {error}") from None
-        return _json(decode, is_any=inner is Any)
+        check_type(kind)
+        return _json(msgspec.json.Decoder(kind).decode, is_any=inner is Any)
+
+
+def check_type(kind: Any, *, is_text: bool = False) -> None:
+    """Can values of the type ``kind`` be made from JSON; or, ``is_text``, from a header's text?
+
+    Raises:
+        InvalidController: no.
+    """
+    try:
+        info = msgspec.inspect.type_info(kind)
+        msgspec.json.Decoder(kind)
+    except (TypeError, NameError) as error:
+        raise InvalidController(str(error)) from None
+    for part in _parts(info, set()):
+        if isinstance(part, msgspec.inspect.CustomType):
+            raise InvalidController(f"msgspec does not know how to read {part.cls!r}; pass a converter that does")
+    if is_text and not all(isinstance(part, _SCALARS) for part in _alternatives(info)):
+        raise InvalidController("a text cannot become it")
+
+
+_SCALARS: Final = (
+    msgspec.inspect.AnyType, msgspec.inspect.BoolType, msgspec.inspect.DateTimeType, msgspec.inspect.DateType,
+    msgspec.inspect.DecimalType, msgspec.inspect.EnumType, msgspec.inspect.FloatType, msgspec.inspect.IntType,
+    msgspec.inspect.LiteralType, msgspec.inspect.NoneType, msgspec.inspect.StrType, msgspec.inspect.TimeDeltaType,
+    msgspec.inspect.TimeType, msgspec.inspect.UUIDType,
+)  # fmt: skip
+
+
+def _alternatives(info: msgspec.inspect.Type) -> Sequence[msgspec.inspect.Type]:
+    return info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)
+
+
+def _parts(info: Any, seen: set[int]) -> Iterator[Any]:
+    # A type may hold itself.
+    if isinstance(info, tuple):
+        for part in info:
+            yield from _parts(part, seen)
+    elif isinstance(info, (msgspec.inspect.Type, msgspec.inspect.Field)) and id(info) not in seen:
+        seen.add(id(info))
+        yield info
+        for name in info.__struct_fields__:
+            yield from _parts(getattr(info, name), seen)
 
 
 def strip_none(kind: Any) -> tuple[Any, bool]:

@@ -28,10 +28,11 @@ from ..sockjs.framing import Close, Message
 from ..sockjs.handler import SessionHandler
 from ..sockjs.session import Session
 from .broker.base import Broker
-from .commands import Commands, Rooms, StompCounters
+from .commands import Commands, Rooms
 from .connection import Carrier, State, StompConnection
 from .controllers.dispatcher import Dispatcher, ErrorMessage
 from .controllers.mapping import Controller
+from .counters import StompCounters
 from .destinations import everything_under
 from .events import Audience, Events
 from .frame import Frame
@@ -148,7 +149,9 @@ class StompServer(SessionHandler):
         self._commands = Commands(
             Rooms(
                 broker=broker,
-                dispatcher=Dispatcher(controllers, payloads, self.messaging, broker, self._tasks, error_message),
+                dispatcher=Dispatcher(
+                    controllers, payloads, self.messaging, broker, self._tasks, self.counters, error_message
+                ),
                 messaging=self.messaging,
                 users=self.users,
                 policy=self._policy,
@@ -195,10 +198,14 @@ class StompServer(SessionHandler):
         self._mounts += 1
         if self._mounts > 1:
             return
-        await self.broker.start()
-        self._set_timer(SLOWEST_TICK)
-        for listener in self._listeners:
-            await listener.start(self)
+        try:
+            await self.broker.start()
+            self._set_timer(SLOWEST_TICK)
+            for listener in self._listeners:
+                await listener.start(self)
+        except BaseException:
+            await self.on_stop()  # nobody else will: what has not started is not stopped
+            raise
 
     async def on_stop(self) -> None:
         self._mounts -= 1
@@ -252,7 +259,7 @@ class StompServer(SessionHandler):
         if connection is None:
             return
         connection.on_lost()
-        self._tasks.cancel(connection)
+        self._tasks.cancel_streams(connection)
         await self._commands.end_subscriptions(connection)
         self.users.discard(connection)
         self.counters.undelivered += connection.undelivered
@@ -307,11 +314,14 @@ class StompServer(SessionHandler):
         now = asyncio.get_running_loop().time()
         delay = SLOWEST_TICK
         for connection in list(self._connections.values()):
-            error = connection.look(now)
-            if error is not None:
-                self._commands.fail(connection, error)
-            elif 0 < connection.tick < delay:
-                delay = connection.tick
+            try:
+                error = connection.look(now)
+                if error is not None:
+                    self._commands.fail(connection, error)
+                elif 0 < connection.tick < delay:
+                    delay = connection.tick
+            except Exception:  # a third party's carrier: the clock goes on for all others
+                logger.exception("connection %s: its carrier failed", connection.id)
         self._set_timer(delay)
 
     def _default_policy(self) -> list[Rule]:

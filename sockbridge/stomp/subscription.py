@@ -76,6 +76,7 @@ class Subscription:
         headers: of the SUBSCRIBE, unescaped.
         connection: whose it is.
         ordinal: a number that no other subscription of the connection ever has.
+        is_in_force: whoever serves the destination knows of it.
     """
 
     __slots__ = (
@@ -88,6 +89,7 @@ class Subscription:
         "connection",
         "headers",
         "id",
+        "is_in_force",
         "key",
         "ordinal",
         "pattern",
@@ -103,6 +105,7 @@ class Subscription:
         self.ack = ack
         self.headers: Mapping[str, str] = frame.headers
         self.ordinal = ordinal
+        self.is_in_force = False
         self._raw_id = None if self.id is None else frame.verbatim("id")
         self._limit = max_unsettled
         self._unsettled: OrderedDict[int, PreparedMessage] | None = None

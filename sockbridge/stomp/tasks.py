@@ -1,4 +1,7 @@
-"""Handlers that run beside their connection: those declared concurrent, and streams.
+"""Handlers that run beside their connection: concurrent calls, and streams.
+
+A call is never cancelled because its client goes: it ends by itself, or with the server. A stream is: nobody is left
+to read it.
 
 Knows: which task belongs to which connection and subscription.
 Does not know: what they do.
@@ -8,59 +11,106 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Final
 
 from .connection import StompConnection
 from .subscription import Subscription
 
+PATIENCE: Final = 1.0
+"""Seconds that cancelled tasks may take to end when the server stops."""
+
+Work = Coroutine[Any, Any, None]
+
 
 class Tasks:
-    """The tasks of one server, each owned by a connection and ended with it."""
+    """The tasks of one server."""
 
     def __init__(self, limit: int) -> None:
         """
         Args:
-            limit: tasks of one connection.
+            limit: calls of one connection; and streams, the same number.
         """
         self._limit = limit
-        self._tasks: dict[StompConnection, dict[asyncio.Task[None], Subscription | None]] = {}
+        self._calls: dict[StompConnection, set[asyncio.Task[None]]] = {}
+        self._streams: dict[StompConnection, dict[asyncio.Task[None], Subscription | None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
-    def is_full(self, connection: StompConnection) -> bool:
-        """Has ``connection`` as many as it may have?"""
-        return len(self._tasks.get(connection, ())) >= self._limit
+    def __len__(self) -> int:
+        """How many run."""
+        return sum(map(len, self._calls.values())) + sum(map(len, self._streams.values())) + len(self._ending)
 
-    async def wait_for_room(self, connection: StompConnection) -> None:
-        """Until one of the tasks of ``connection`` has ended, if it has as many as it may have."""
-        while self.is_full(connection):
-            await asyncio.wait(self._tasks[connection], return_when=asyncio.FIRST_COMPLETED)
+    # Calls.
 
-    def start(
-        self, connection: StompConnection, work: Coroutine[Any, Any, None], subscription: Subscription | None = None
-    ) -> None:
-        """Run ``work`` until it ends, or ``connection`` does, or ``subscription``."""
+    def start_call(self, connection: StompConnection, work: Work) -> None:
+        """Run ``work`` until it ends; not at all if ``connection`` has ended meanwhile."""
+        if connection.has_ended:
+            work.close()
+            return
         task = asyncio.create_task(work)
-        self._tasks.setdefault(connection, {})[task] = subscription
+        self._calls.setdefault(connection, set()).add(task)
 
         def end(task: asyncio.Task[None]) -> None:
-            self._ending.discard(task)
-            others = self._tasks.get(connection, {})
-            others.pop(task, None)
-            if not others:
-                self._tasks.pop(connection, None)
+            self._calls[connection].discard(task)
+            if not self._calls[connection]:
+                del self._calls[connection]
 
         task.add_done_callback(end)
 
-    def cancel(self, connection: StompConnection, subscription: Subscription | None = None) -> None:
-        """End the tasks of ``connection``, or those of one of its subscriptions."""
-        for task, owner in self._tasks.get(connection, {}).items():
+    async def wait_for_room(self, connection: StompConnection) -> None:
+        """Until one of the calls of ``connection`` has ended, if it has as many as it may have."""
+        while len(self._calls.get(connection, ())) >= self._limit:
+            await asyncio.wait(self._calls[connection], return_when=asyncio.FIRST_COMPLETED)
+
+    async def wait_for_calls(self, connection: StompConnection) -> None:
+        """Until all calls of ``connection`` have ended."""
+        while connection in self._calls:
+            await asyncio.wait(self._calls[connection])
+
+    # Streams.
+
+    def has_room(self, connection: StompConnection) -> bool:
+        """May ``connection`` have one more stream?"""
+        return len(self._streams.get(connection, ())) < self._limit
+
+    def start_stream(self, connection: StompConnection, work: Work, subscription: Subscription | None) -> bool:
+        """Run ``work`` until it ends, or ``connection`` does, or ``subscription``.
+
+        Returns:
+            False if one of these has ended meanwhile, so that ``work`` was not begun.
+        """
+        is_over = subscription is not None and connection.subscriptions.get(subscription.key) is not subscription
+        if connection.has_ended or is_over:
+            work.close()
+            return False
+        task = asyncio.create_task(work)
+        self._streams.setdefault(connection, {})[task] = subscription
+
+        def end(task: asyncio.Task[None]) -> None:
+            self._ending.discard(task)
+            others = self._streams.get(connection, {})
+            others.pop(task, None)
+            if not others:
+                self._streams.pop(connection, None)
+
+        task.add_done_callback(end)
+        return True
+
+    def cancel_streams(self, connection: StompConnection, subscription: Subscription | None = None) -> None:
+        """End the streams of ``connection``, or those of one of its subscriptions."""
+        streams = self._streams.get(connection, {})
+        for task, owner in list(streams.items()):
             if subscription is None or owner is subscription:
+                del streams[task]
                 self._ending.add(task)
                 task.cancel()
 
     async def close(self) -> None:
-        """End all, and wait until they have."""
-        for connection in list(self._tasks):
-            self.cancel(connection)
-        if self._ending:
-            await asyncio.wait(set(self._ending), timeout=1.0)
+        """End everything, and wait until it has ended, for a second at most."""
+        for connection in list(self._streams):
+            self.cancel_streams(connection)
+        calls = [task for tasks in self._calls.values() for task in tasks]
+        for task in calls:
+            task.cancel()
+        tasks = [*calls, *self._ending]
+        if tasks:
+            await asyncio.wait(tasks, timeout=PATIENCE)

@@ -35,6 +35,9 @@ LINGER: Final = 1.0
 HIGH_WATER: Final = 64 * 1024
 """Bytes that wait, above which ``drain`` waits; and bytes not yet worked on, above which nothing is read."""
 
+HANDSHAKE: Final = 10.0
+"""Seconds that a TLS handshake may take."""
+
 TICK: Final = 0.5
 
 KEEPALIVE: Final = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
@@ -57,6 +60,7 @@ class TcpListener:
         max_connections: int = 10_000,
         send_buffer_limit: int = 4 * 1024 * 1024,
         write_timeout: float = 10.0,
+        handler_grace: float = 5.0,
         shutdown_grace: float = 1.0,
     ) -> None:
         """
@@ -67,25 +71,30 @@ class TcpListener:
             max_connections: further ones are closed at once.
             send_buffer_limit: bytes that wait for one client; above it the connection is cut.
             write_timeout: seconds that a client may take nothing while more than 64 KiB wait for it.
+            handler_grace: seconds that a handler may go on after its client has gone, before the end is told beside it;
+                it is never cancelled by a client that goes.
             shutdown_grace: seconds that goodbyes may take when the server stops.
 
         Raises:
             InvalidOption: a limit is not above 0.
         """
         limits = {"max_connections": max_connections, "send_buffer_limit": send_buffer_limit}
-        for name, value in {**limits, "write_timeout": write_timeout}.items():
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
+        times = {"write_timeout": write_timeout, "handler_grace": handler_grace}
+        for name, value in {**limits, **times}.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1e9:
                 raise InvalidOption(f"{name} is a number above 0, not {value!r}")
         self.host = host
         self.port = port
         self.max_connections = max_connections
         self.send_buffer_limit = send_buffer_limit
         self.write_timeout = write_timeout
+        self.handler_grace = handler_grace
         self._ssl = ssl
         self._grace = shutdown_grace
         self._server: asyncio.Server | None = None
         self._carriers: set[TcpCarrier] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._is_open = False
 
     def __len__(self) -> int:
         """How many connections there are."""
@@ -101,7 +110,15 @@ class TcpListener:
             OSError: the port is taken.
         """
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: TcpCarrier(self, server), self.host, self.port, ssl=self._ssl)
+        self._is_open = True
+        self._server = await loop.create_server(
+            lambda: TcpCarrier(self, server),
+            self.host,
+            self.port,
+            ssl=self._ssl,
+            ssl_handshake_timeout=HANDSHAKE if self._ssl else None,
+            ssl_shutdown_timeout=LINGER if self._ssl else None,
+        )
         self.port = self._server.sockets[0].getsockname()[1]
         self._timer = loop.call_later(TICK, self._look)
 
@@ -109,6 +126,7 @@ class TcpListener:
         """Say goodbye to everybody, for ``shutdown_grace`` at most."""
         if self._server is None:
             return
+        self._is_open = False
         self._server.close()
         if self._timer is not None:
             self._timer.cancel()
@@ -124,7 +142,9 @@ class TcpListener:
     # For the connections.
 
     def add(self, carrier: TcpCarrier) -> bool:
-        """Count a connection in; False if there are too many."""
+        """Count a connection in; False if there are too many, or the server stops."""
+        if not self._is_open:
+            return False
         if len(self._carriers) >= self.max_connections:
             logger.warning("a TCP connection was refused: there are max_connections (%d)", self.max_connections)
             return False
@@ -142,7 +162,7 @@ class TcpListener:
         self._timer = loop.call_later(TICK, self._look)
 
     async def _wait(self, seconds: float) -> None:
-        tasks = [carrier.task for carrier in self._carriers if carrier.task is not None]
+        tasks = [task for carrier in self._carriers for task in carrier.tasks]
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)
 
@@ -154,7 +174,7 @@ class TcpCarrier(asyncio.Protocol):
         id: random, made by the server, fit for logs.
         handshake: its address; nothing else is known.
         undelivered: messages that came after the end.
-        task: works on what comes in, until all has ended.
+        tasks: one works on what comes in, one waits for the end.
     """
 
     transport = "tcp"
@@ -163,15 +183,16 @@ class TcpCarrier(asyncio.Protocol):
     def __init__(self, listener: TcpListener, server: StompServer) -> None:
         self.id = secrets.token_hex(8)
         self.undelivered = 0
-        self.task: asyncio.Task[None] | None = None
+        self.tasks: tuple[asyncio.Task[None], ...] = ()
         self.handshake = Handshake("", _NO_HEADERS, None, None, {})
         self._listener = listener
         self._server = server
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._close: Close | None = None
-        self._is_lost = False
         self._has_eof = False
+        self._ended = asyncio.Event()
+        self._lost = asyncio.Event()
         self._pending: list[bytes] = []  # written together at the end of the loop turn
         self._pending_size = 0
         self._received: deque[bytes] = deque()
@@ -179,7 +200,8 @@ class TcpCarrier(asyncio.Protocol):
         self._arrived = asyncio.Event()
         self._drained = asyncio.Event()
         self._drained.set()
-        self._stalled: tuple[float, int] | None = None  # since when, with how much unsent
+        self._written = 0
+        self._stalled: tuple[float, int] | None = None  # since when, with how much taken
 
     # For the connection.
 
@@ -226,11 +248,15 @@ class TcpCarrier(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
-        if transport.can_write_eof():
-            transport.write_eof()  # after what is buffered
-            self._loop.call_later(LINGER, self._end_lingering)
-        else:
+        if not transport.can_write_eof():
             transport.close()
+            return
+        try:
+            transport.write_eof()  # after what is buffered
+        except OSError:  # it was reset, and the loop has not seen it yet
+            transport.abort()
+        else:
+            self._loop.call_later(LINGER, transport.abort)
 
     # For the listener.
 
@@ -244,16 +270,17 @@ class TcpCarrier(asyncio.Protocol):
 
     def cancel(self) -> None:
         """The server stops and has no more time."""
-        if self.task is not None:
-            self.task.cancel()
+        for task in self.tasks[1:]:  # the handler; the other task then comes to its end
+            task.cancel()
 
     def look(self, now: float) -> None:
         """Give a client up that takes nothing while much waits."""
         waiting = self._transport.get_write_buffer_size() if self._transport else 0
+        taken = self._written - waiting
         if waiting <= HIGH_WATER:
             self._stalled = None
-        elif self._stalled is None or waiting < self._stalled[1]:
-            self._stalled = (now, waiting)
+        elif self._stalled is None or taken > self._stalled[1]:
+            self._stalled = (now, taken)
         elif now - self._stalled[0] >= self._listener.write_timeout:
             self.cut("it takes nothing")
 
@@ -271,7 +298,8 @@ class TcpCarrier(asyncio.Protocol):
         _keep_alive(transport.get_extra_info("socket"))
         transport.set_write_buffer_limits(HIGH_WATER)
         connection = self._server.attach(self)
-        self.task = self._loop.create_task(self._serve(connection), name=f"sockbridge stomp {self.id}")
+        worker = self._loop.create_task(self._work(connection), name=f"sockbridge stomp {self.id}")
+        self.tasks = (self._loop.create_task(self._await_end(worker)), worker)
 
     def data_received(self, data: bytes) -> None:
         if self._close is not None:
@@ -283,16 +311,17 @@ class TcpCarrier(asyncio.Protocol):
             self._transport.pause_reading()
 
     def eof_received(self) -> bool:
+        if self._close is not None:
+            return False  # both sides have said goodbye
         self._has_eof = True
         self._arrived.set()
         # What came before is still worked on, and answered; TLS knows no half-closed connection.
         return self._transport is not None and self._transport.can_write_eof()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._is_lost = True
         self._transport = None
         self._end(Close(CloseCode.ABNORMAL, "the connection was lost", clean=False))
-        self._arrived.set()
+        self._lost.set()
 
     def pause_writing(self) -> None:
         self._drained.clear()
@@ -302,32 +331,44 @@ class TcpCarrier(asyncio.Protocol):
 
     # Private.
 
-    async def _serve(self, connection: StompConnection) -> None:
+    async def _work(self, connection: StompConnection) -> None:
+        while True:
+            while self._received:
+                data = b"".join(self._received)
+                self._received.clear()
+                self._received_size = 0
+                if self._transport is not None and not self._transport.is_closing():
+                    self._transport.resume_reading()
+                await self._deliver(connection, data)
+            if self._close is not None:
+                return
+            if self._has_eof:
+                self._flush()
+                self._end(Close(CloseCode.NO_STATUS, "the client closed"))
+                if self._transport is not None:
+                    self._transport.close()
+                return
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    async def _deliver(self, connection: StompConnection, data: bytes) -> None:
         try:
-            while True:
-                while self._received:
-                    data = b"".join(self._received)
-                    self._received.clear()
-                    self._received_size = 0
-                    if self._transport is not None and not self._transport.is_closing():
-                        self._transport.resume_reading()
-                    await self._server.receive(connection, data)
-                if self._has_eof and self._close is None:
-                    self._flush()
-                    self._end(Close(CloseCode.NO_STATUS, "the client closed"))
-                    if self._transport is not None:
-                        self._transport.close()
-                if self._close is not None:
-                    break
-                self._arrived.clear()
-                await self._arrived.wait()
-        finally:
-            close = self._close or Close(CloseCode.GOING_AWAY, "Server is shutting down")
-            await self._server.release(self, close)
-            while not self._is_lost and self._transport is not None:
-                self._arrived.clear()
-                await self._arrived.wait()
-            self._listener.discard(self)
+            await self._server.receive(connection, data)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # something that the application awaited was cancelled, not we
+            logger.error("connection %s: the application failed", self.id, exc_info=error)
+            self.close(CloseCode.INTERNAL_ERROR, "Internal error")
+
+    async def _await_end(self, worker: asyncio.Task[None]) -> None:
+        await self._ended.wait()
+        await asyncio.wait({worker}, timeout=self._listener.handler_grace)
+        await self._server.release(self, self._close or Close(CloseCode.ABNORMAL, "", clean=False))
+        await self._lost.wait()
+        await asyncio.wait({worker})
+        self._listener.discard(self)
 
     def _end(self, close: Close) -> None:
         if self._close is None:
@@ -337,18 +378,17 @@ class TcpCarrier(asyncio.Protocol):
             self._pending_size = 0
         self._drained.set()
         self._arrived.set()
+        self._ended.set()
 
     def _flush(self) -> None:
         pending, self._pending, self._pending_size = self._pending, [], 0
         if pending and self._transport is not None and not self._transport.is_closing():
-            self._transport.write(pending[0] if len(pending) == 1 else b"".join(pending))
+            octets = pending[0] if len(pending) == 1 else b"".join(pending)
+            self._transport.write(octets)
+            self._written += len(octets)
             limit = self._listener.send_buffer_limit
             if self._transport.get_write_buffer_size() > limit:
                 self.cut(f"more than send_buffer_limit ({limit} bytes) waited for it")
-
-    def _end_lingering(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
 
 
 _NO_HEADERS: Final[CIMultiDictProxy[str]] = CIMultiDictProxy(CIMultiDict())

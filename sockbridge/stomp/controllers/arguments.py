@@ -6,6 +6,8 @@ Does not know: which call is made when, and what becomes of the result.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import inspect
 import typing
 from collections.abc import Callable, Collection, Mapping
@@ -18,7 +20,7 @@ from ...errors import InvalidController, PayloadInvalid
 from ...sockjs.session import Session
 from ..connection import StompConnection
 from ..frame import CONTENT_TYPE, Frame
-from ..payloads import Payloads, media_type, strip_none
+from ..payloads import Payloads, check_type, media_type, strip_none
 from ..users import User
 
 T = TypeVar("T")
@@ -115,8 +117,10 @@ class Arguments:
         self._catches = catches
         self._has_payload = ""
         self._resolvers: dict[str, Resolve] = {}
+        bound = function.keywords if isinstance(function, functools.partial) else {}
         for parameter in inspect.signature(function).parameters.values():
-            self._resolvers[parameter.name] = self._compile(parameter, function)
+            if parameter.name not in bound:
+                self._resolvers[parameter.name] = self._compile(parameter, function)
 
     def fill(self, call: Call) -> dict[str, Any]:
         """The arguments by name.
@@ -147,15 +151,16 @@ class Arguments:
         if annotation is _MISSING:
             raise self._fault(parameter, "has no type; the type says what it gets (Any takes any JSON)")
         if isinstance(annotation, str):
-            written = inspect.unwrap(function)
+            written = _source(function)
             names = {**getattr(written, "__globals__", {}), **_enclosing(written)}
             try:
                 annotation = eval(annotation, names)  # the application's own source
             except (AttributeError, LookupError, NameError, SyntaxError, TypeError) as error:
                 raise self._fault(parameter, f"has a type that cannot be found: {error}") from None
-        if typing.get_origin(annotation) is not Annotated:
+        inner, is_optional = strip_none(annotation)
+        if typing.get_origin(inner) is not Annotated:
             return annotation, None
-        kind, *extras = typing.get_args(annotation)
+        kind, *extras = typing.get_args(inner)
         roles = [
             extra() if isinstance(extra, type) else extra
             for extra in extras
@@ -163,7 +168,9 @@ class Arguments:
         ]
         if len(roles) > 1:
             raise self._fault(parameter, "is both of " + " and ".join(type(role).__name__ for role in roles))
-        return (kind, roles[0]) if roles else (annotation, None)
+        if not roles:
+            return annotation, None
+        return (kind | None if is_optional else kind), roles[0]
 
     # One way of filling each.
 
@@ -175,10 +182,12 @@ class Arguments:
             return lambda call: call.frame
         if inner is Headers:
             return lambda call: Headers(call.frame.headers)
-        if inner is User:
-            return _user_or_none if is_optional else _user
+        if isinstance(inner, type) and issubclass(inner, User):
+            return _user(inner, is_optional=is_optional)
         if inner is Session:
             return _session_or_none if is_optional else _session
+        if isinstance(inner, type) and issubclass(inner, (StompConnection, Frame, Session)):
+            raise self._fault(parameter, f"is a subclass of {inner.__mro__[1].__name__}, which nobody makes")
         if isinstance(inner, type) and issubclass(inner, BaseException):
             if not self._catches:
                 raise self._fault(parameter, "is an exception, which only an exception_handler gets")
@@ -215,8 +224,8 @@ class Arguments:
         if kind is str:
             return lambda value, name: value
         try:
-            msgspec.json.Decoder(kind)
-        except (TypeError, NameError) as error:
+            check_type(kind, is_text=True)
+        except InvalidController as error:
             raise self._fault(parameter, f"has a type that a text cannot become: {error}") from None
 
         def convert(value: str, name: str) -> Any:
@@ -266,19 +275,30 @@ class Arguments:
 def _enclosing(function: Callable[..., Any]) -> dict[str, Any]:
     # Names of the functions around it that it uses itself.
     code, cells = getattr(function, "__code__", None), getattr(function, "__closure__", None)
-    if code is None or cells is None:
-        return {}
-    return {name: cell.cell_contents for name, cell in zip(code.co_freevars, cells, strict=True)}
+    names = {}
+    if code is not None:
+        for name, cell in zip(code.co_freevars, cells or (), strict=True):
+            with contextlib.suppress(ValueError):  # a name that is bound further down
+                names[name] = cell.cell_contents
+    return names
 
 
-def _user(call: Call) -> User:
-    if call.connection.user is None:
+def _source(function: Callable[..., Any]) -> Callable[..., Any]:
+    # The function whose text holds the annotations.
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = inspect.unwrap(function)
+    return function if hasattr(function, "__globals__") else type(function).__call__
+
+
+def _user(kind: type[User], *, is_optional: bool) -> Resolve:
+    def resolve(call: Call) -> User | None:
+        user = call.connection.user
+        if isinstance(user, kind) or (user is None and is_optional):
+            return user
         raise PayloadInvalid("this destination is for users who have logged in")
-    return call.connection.user
 
-
-def _user_or_none(call: Call) -> User | None:
-    return call.connection.user
+    return resolve
 
 
 def _session(call: Call) -> Session:

@@ -27,6 +27,7 @@ from ...errors import (
 )
 from ..broker.base import Broker
 from ..connection import StompConnection
+from ..counters import StompCounters
 from ..destinations import Pattern, PatternTable
 from ..frame import Frame
 from ..messaging import Messaging
@@ -99,6 +100,7 @@ class Dispatcher:
         messaging: Messaging,
         broker: Broker,
         tasks: Tasks,
+        counters: StompCounters,
         error_message: ErrorMessage | None = None,
     ) -> None:
         """
@@ -110,6 +112,7 @@ class Dispatcher:
         self._broker = broker
         self._payloads = payloads
         self._tasks = tasks
+        self._counters = counters
         self._error_message = error_message
         self._tables: dict[Kind, PatternTable[Route]] = {
             Kind.MESSAGE: PatternTable(self._separator),
@@ -150,11 +153,7 @@ class Dispatcher:
         try:
             result = await _outcome(found)
             if isinstance(result, AsyncIterator):
-                connection = found.call.connection
-                if self._tasks.is_full(connection):
-                    await _end(result)
-                    raise PayloadInvalid("too many streams of this connection are running")
-                self._tasks.start(connection, self._stream(found, result, subscription), subscription)
+                await self._start_stream(found, result, subscription)
             else:
                 await self._reply(found, result, subscription)
         except Exception as error:
@@ -225,6 +224,14 @@ class Dispatcher:
         else:
             await self._messaging.send_to_connection(call.connection, target, value, headers)
 
+    async def _start_stream(self, found: Found, values: AsyncIterator[Any], subscription: Subscription | None) -> None:
+        connection = found.call.connection
+        if not self._tasks.has_room(connection):
+            await _end(values)
+            raise PayloadInvalid("too many streams of this connection are running")
+        if not self._tasks.start_stream(connection, self._stream(found, values, subscription), subscription):
+            await _end(values)
+
     async def _stream(self, found: Found, values: AsyncIterator[Any], subscription: Subscription | None) -> None:
         connection = found.call.connection
         try:
@@ -237,7 +244,7 @@ class Dispatcher:
             try:
                 await self._catch(found, error, subscription)
             except Unserved:  # has been logged, and nobody waits for it
-                return
+                self._counters.unserved += 1
         finally:
             await _end(values)
 

@@ -385,8 +385,12 @@ class PreparedMessage:
         self.destination = destination
         self.headers = headers
         self.body = body
-        self.is_binary = headers.get(CONTENT_TYPE, "").startswith("application/octet-stream") or not _is_text(body)
+        self.is_binary = _is_binary(headers, body)
         self.wordings: dict[Dialect, bytes] = {}
+
+
+def _is_binary(headers: Mapping[str, str], body: bytes) -> bool:
+    return headers.get(CONTENT_TYPE, "").startswith("application/octet-stream") or not _is_text(body)
 
 
 def _is_text(body: bytes) -> bool:
@@ -420,7 +424,7 @@ class Dialect:
         """``frame``, ready for ``send_prepared``; None where the carrier cannot hold its body (binary over SockJS)."""
         version = None if frame.command in UNESCAPED else self.version
         head = f"{frame.command.value}\n{_write_headers(frame.headers, frame.raw, version)}\n"
-        return self._finish(head, frame.body, is_binary=not _is_text(frame.body))
+        return self._finish(head, frame.body, is_binary=_is_binary(frame.headers, frame.body))
 
     def prefix(self, subscription: str | None, message_id: str, ack: str | None = None) -> bytes:
         """The beginning of a MESSAGE, up to where what ``word`` returns goes on.

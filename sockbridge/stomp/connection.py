@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from ..errors import AccessRefused, BadFrame, HeartBeatTimeout, RemoteError, UnsupportedVersion
-from ..sockjs.framing import MAX_REASON_SIZE, CloseCode, Framing
+from ..sockjs.framing import MAX_REASON_SIZE, CloseCode, Framing, encode_text
 from ..sockjs.handshake import Handshake
 from .codec import Decoder, Dialect, Limits, PreparedMessage, dialect
 from .destinations import Pattern
@@ -215,6 +215,7 @@ class StompConnection:
             InvalidCloseCode: see ``Session.close``.
         """
         self.carrier.close(code, reason)
+        self.state = State.CLOSED
 
     # In.
 
@@ -230,7 +231,7 @@ class StompConnection:
         Raises:
             BadFrame: it is not STOMP, or not for this moment.
         """
-        if self.state in (State.LEAVING, State.CLOSED):
+        if self.has_ended or not self.carrier.is_open:
             return None
         frame = self.decoder.next_frame()
         if frame is None:
@@ -335,7 +336,7 @@ class StompConnection:
         ordinal, dash, serial = token.partition("-")
         if token == "undefined":
             return None
-        if not (dash and _is_number(ordinal) and _is_number(serial)) or int(ordinal) > self._ordinal:
+        if not (dash and _is_number(ordinal) and _is_number(serial)) or not 0 < int(ordinal) <= self._ordinal:
             raise BadFrame(f"{frame.command} of an unknown message", ascii(token[:100]))
         subscription = (self._acking or {}).get(int(ordinal))
         if subscription is None:
@@ -367,13 +368,14 @@ class StompConnection:
             return False
         held = self._open_transaction(frame)
         options = self._options
-        self._transaction_size += _weight(frame)
         if sum(map(len, (self._transactions or {}).values())) >= options.max_transaction_frames:
             limit = options.max_transaction_frames
             raise BadFrame("too many frames in transactions", f"the limit is {limit}")
-        if self._transaction_size > options.max_transaction_size:
+        size = self._transaction_size + _weight(frame)
+        if size > options.max_transaction_size:
             limit = options.max_transaction_size
             raise BadFrame("transactions too large", f"the limit is {limit} bytes")
+        self._transaction_size = size
         held.append(frame)
         return True
 
@@ -398,7 +400,9 @@ class StompConnection:
     # Out.
 
     def send(self, frame: Frame) -> None:
-        """Word ``frame`` for this client and send it."""
+        """Word ``frame`` for this client and send it; nothing is sent after a goodbye of either side."""
+        if self.has_ended:
+            return
         if self._watch is not None:
             watched = self._watch(self, frame)
             if watched is None:
@@ -429,7 +433,8 @@ class StompConnection:
 
     def leave(self) -> None:
         """The client has said goodbye and will close; else the server does, after ``disconnect_grace``."""
-        self.state = State.LEAVING
+        if self.state is State.CONNECTED:
+            self.state = State.LEAVING
 
     def fail(self, error: RemoteError, frame: Frame | None = None, code: int = CloseCode.INTERRUPTED) -> None:
         """Tell the client what was wrong, and end. Does nothing if it has ended.
@@ -448,7 +453,7 @@ class StompConnection:
         if receipt is not None:
             headers[RECEIPT_ID] = receipt
             raw = {RECEIPT_ID: frame.verbatim(RECEIPT) if frame else receipt}
-        body = detail.encode("utf-8", "replace")
+        body = encode_text(detail)
         if body:
             headers[CONTENT_TYPE] = "text/plain;charset=UTF-8"
         headers[CONTENT_LENGTH] = str(len(body))
@@ -459,7 +464,7 @@ class StompConnection:
         """Nothing more is said or heard; what waits is delivered first."""
         if self.state is not State.CLOSED:
             self.state = State.CLOSED
-            self.carrier.close(code, reason.encode()[:MAX_REASON_SIZE].decode("utf-8", "ignore"))
+            self.carrier.close(code, encode_text(reason)[:MAX_REASON_SIZE].decode("utf-8", "ignore"))
 
     def on_lost(self) -> None:
         """The carrier has ended, for whatever reason. What was open in transactions is dropped."""
@@ -486,10 +491,10 @@ class StompConnection:
             elif now >= self._deadline:
                 self.end(CloseCode.NORMAL, "Goodbye")
             return None
-        if self.state is State.CLOSED:
+        if self.state is State.CLOSED or not self.carrier.is_open:
             return None
         if self._deadline is not None and now >= self._deadline:
-            return BadFrame("no CONNECT in time", f"the limit is {self._options.connect_timeout:g} seconds")
+            return BadFrame("no login in time", f"the limit is {self._options.connect_timeout:g} seconds")
         if self._expires_at is not None and now >= self._expires_at:
             return AccessRefused("the login has expired")
         heart_beat = self._heart_beat
@@ -548,4 +553,5 @@ def _is_number(text: str) -> bool:
 
 
 def _weight(frame: Frame) -> int:
-    return len(frame.body) + sum(len(name) + len(value) for name, value in frame.headers.items())
+    # In octets, as far as one can say without writing the frame out.
+    return len(frame.body) + sum(len(name.encode()) + len(value.encode()) for name, value in frame.headers.items())

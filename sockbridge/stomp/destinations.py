@@ -45,6 +45,11 @@ def fault_of(destination: str) -> str:
     return ""
 
 
+def has_wildcard(text: str) -> bool:
+    """Does a pattern's ``text`` match more than itself?"""
+    return _WILD.search(text) is not None
+
+
 def everything_under(prefix: str, separator: str) -> str:
     """A pattern for all destinations below ``prefix``."""
     return f"{prefix}/**" if separator == "/" else f"{prefix}/*{separator}**"
@@ -152,7 +157,7 @@ class Pattern:
             raise UsageError(f"a destination has at most {MAX_SEGMENTS} segments")
         self.text = text
         self.separator = separator
-        self.is_literal = not _WILD.search(text)
+        self.is_literal = not has_wildcard(text)
         self.variables = tuple(match[0][1:-1] for match in _WILD.finditer(text) if match[0][0] == "{")
         for name in self.variables:
             if not (name.isidentifier() and name.isascii()):
@@ -190,6 +195,11 @@ class Pattern:
     def overlaps(self, other: Pattern) -> bool:
         """Is there a destination that both match? May say True where it is False."""
         return _align(self.segments, other.segments, _overlaps_at)
+
+    @property
+    def is_deep(self) -> bool:
+        """It holds ``**``."""
+        return any(segment.kind is Kind.DOUBLE_STAR for segment in self.segments)
 
     @property
     def specificity(self) -> tuple[int, int, int, int]:

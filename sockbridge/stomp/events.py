@@ -7,7 +7,7 @@ Does not know: who makes them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from ..sockjs.framing import Close
 from .connection import StompConnection
@@ -44,25 +44,25 @@ class Audience:
     async def connected(self, connection: StompConnection) -> None:
         """Tell that a client has logged in."""
         for events in self._events:
-            await self._tell(events.on_connected(connection))
+            await self._tell(events.on_connected, connection)
 
     async def subscribed(self, connection: StompConnection, subscription: Subscription) -> None:
         """Tell that a subscription is in force."""
         for events in self._events:
-            await self._tell(events.on_subscribed(connection, subscription))
+            await self._tell(events.on_subscribed, connection, subscription)
 
     async def unsubscribed(self, connection: StompConnection, subscription: Subscription) -> None:
         """Tell that a subscription has ended."""
         for events in self._events:
-            await self._tell(events.on_unsubscribed(connection, subscription))
+            await self._tell(events.on_unsubscribed, connection, subscription)
 
     async def disconnected(self, connection: StompConnection, close: Close) -> None:
         """Tell that a client has gone."""
         for events in self._events:
-            await self._tell(events.on_disconnected(connection, close))
+            await self._tell(events.on_disconnected, connection, close)
 
-    async def _tell(self, call: Awaitable[None]) -> None:
+    async def _tell(self, call: Callable[..., Awaitable[None]], *values: object) -> None:
         try:
-            await call
+            await call(*values)
         except Exception:  # the application's: what has happened has happened
             logger.exception("an event failed")

@@ -45,7 +45,7 @@ class StompOptions:
         compat: ``"spring"`` answers as Spring's simple broker does where a client can tell the difference: clients
             may SEND to broker destinations, a DISCONNECT without receipt is answered by ERROR, and nothing is said
             about unknown destinations. None: the safe behaviour.
-        connect_timeout: seconds from the opening of a connection to its CONNECT. 10.
+        connect_timeout: seconds from the opening of a connection until it has logged in, ``authenticate`` included. 10.
         disconnect_grace: seconds after a DISCONNECT until the server closes by itself. 2.
         heart_beat_min_ms: milliseconds; who asks for heart-beats more often gets this. 1000.
         heart_beat_max_ms: milliseconds; what the server itself offers at most. 60000.

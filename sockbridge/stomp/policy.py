@@ -14,12 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import AccessRefused, InvalidOption, UsageError
-from .destinations import Pattern
+from .destinations import Pattern, has_wildcard
 from .users import User
 
 Who = Callable[[User | None, Mapping[str, str]], bool]
-"""Decides about a user (None: a guest) and the variables of the rule's pattern. Where a SUBSCRIBE holds wildcards,
-the value of a variable may be one of them."""
+"""Decides about a user (None: a guest) and the variables of the rule's pattern. Where a SUBSCRIBE holds a wildcard in
+the place of a variable, the function is not asked: nobody may subscribe to all values of what it looks at."""
 
 
 class Action(enum.Enum):
@@ -45,15 +45,29 @@ def LOGGED_IN(user: User | None, variables: Mapping[str, str]) -> bool:
     return user is not None
 
 
-def has_role(*roles: str) -> Who:
-    """Users who have one of ``roles``."""
+@dataclass(frozen=True, slots=True)
+class HasRole:
+    """What ``has_role`` returns."""
+
+    roles: frozenset[str]
+
+    def __call__(self, user: User | None, variables: Mapping[str, str]) -> bool:
+        return user is not None and not user.roles.isdisjoint(self.roles)
+
+
+def has_role(*roles: str) -> HasRole:
+    """Users who have one of ``roles``.
+
+    Raises:
+        InvalidOption: it names none, so nobody would have it.
+    """
     if not roles:
         raise InvalidOption("has_role() names no role, so nobody would have it")
+    return HasRole(frozenset(roles))
 
-    def who(user: User | None, variables: Mapping[str, str]) -> bool:
-        return user is not None and not user.roles.isdisjoint(roles)
 
-    return who
+def _looks_at_variables(who: Who) -> bool:
+    return who not in (EVERYBODY, NOBODY, LOGGED_IN) and not isinstance(who, HasRole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +153,22 @@ class Policy:
             if pattern is None:
                 continue
             variables = pattern.match(wanted.text)
-            if variables is None:
-                if wanted.is_literal or not pattern.overlaps(wanted):
+            if not wanted.is_literal:
+                if not pattern.overlaps(wanted):
                     continue
-                variables = dict.fromkeys(pattern.variables, "*")
-            if not who(user, variables):
+                if _looks_at_variables(who) and not _is_bound(pattern, variables):
+                    break
+            elif variables is None:
+                continue
+            if not who(user, variables or {}):
                 break
             if wanted.is_literal or pattern.covers(wanted):
                 return
         raise AccessRefused("subscribing to this destination is not allowed")
+
+
+def _is_bound(pattern: Pattern, variables: Mapping[str, str] | None) -> bool:
+    # Has each variable one value in all that a pattern of a client can match? With ** it may have several.
+    if not pattern.variables:
+        return True
+    return variables is not None and not pattern.is_deep and not any(map(has_wildcard, variables.values()))

@@ -149,7 +149,7 @@ class Subscription:
         """
         unsettled = self._unsettled or OrderedDict()
         if serial not in unsettled:
-            if serial <= self._forgotten:
+            if 0 < serial <= self._forgotten:
                 return []
             raise BadFrame("ACK or NACK of a message that waits for none", f"{self.ordinal}-{serial}")
         if self.ack is AckMode.CLIENT_INDIVIDUAL:

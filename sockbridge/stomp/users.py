@@ -36,6 +36,8 @@ class User:
             raise TypeError(f"roles is a collection of names, not {roles!r}")
         if isinstance(expires, datetime) and expires.tzinfo is None:
             raise TypeError("expires needs a time zone: datetime.now(UTC) + ...")
+        if not isinstance(expires, (datetime, int, float, type(None))) or expires != expires or expires is True:  # nan
+            raise TypeError(f"expires is a datetime, seconds since the epoch, or None; not {expires!r}")
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "roles", frozenset(roles))
         object.__setattr__(self, "expires", expires)

@@ -150,7 +150,7 @@ class Arguments:
         annotation = parameter.annotation
         if annotation is _MISSING:
             raise self._fault(parameter, "has no type; the type says what it gets (Any takes any JSON)")
-        if isinstance(annotation, str):
+        while isinstance(annotation, str):  # twice so where a quoted one meets the __future__ import
             written = _source(function)
             names = {**getattr(written, "__globals__", {}), **_enclosing(written)}
             try:

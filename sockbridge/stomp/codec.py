@@ -26,6 +26,7 @@ from typing import Final
 from ..errors import BadFrame
 from ..sockjs.framing import FRAMED, RAW, Binary, Framing, encode_text
 from .frame import (
+    ACCEPT_VERSION,
     ACK,
     COMMANDS,
     CONTENT_LENGTH,
@@ -254,18 +255,19 @@ class Decoder:
                 raise BadFrame("header without name and colon", ascii(line[:100]))
             if name not in headers:  # of repeated ones the first counts: "Repeated Header Entries"
                 headers[name] = value
+        if command in UNESCAPED:
+            # without accept-version it is a client of 1.0, where blanks count for nothing
+            return Frame(command, headers if ACCEPT_VERSION in headers else _rewrite(headers, _strip))
         if "\\" in text or "\r" in text or text.count(":") > len(headers) or self.version is Version.V1_0:
             return self._reread(command, headers, text)
         return Frame(command, headers)
 
     def _reread(self, command: Command, headers: dict[str, str], text: str) -> Frame:
         # Headers with something special in them: escapes, further colons, or the customs of 1.0.
-        if command in UNESCAPED:
-            return Frame(command, headers)
         if "\r" in text and self.version is Version.V1_2:
             raise BadFrame("carriage return in a header")
         if self.version is Version.V1_0:
-            headers = _rewrite(headers, lambda text: text.strip(" \t"))
+            headers = _rewrite(headers, _strip)
             if "" in headers:
                 raise BadFrame("header without name and colon")
         raw = {name: headers[name] for name in _ECHOED if _is_special(headers.get(name, ""))}
@@ -324,6 +326,10 @@ def _rewrite(headers: dict[str, str], change: Callable[[str], str]) -> dict[str,
     for name, value in headers.items():
         rewritten.setdefault(change(name), change(value))
     return rewritten
+
+
+def _strip(text: str) -> str:
+    return text.strip(" \t")
 
 
 def _unescape(text: str, known: Mapping[str, str]) -> str:
@@ -446,7 +452,8 @@ class Dialect:
     def word(self, message: PreparedMessage) -> bytes:
         """What ``message`` has in common for all subscribers of this dialect, kept with it; b"" where it cannot be
         said: octets that are no text, over SockJS."""
-        headers = {DESTINATION: message.destination, **message.headers, CONTENT_LENGTH: str(len(message.body))}
+        # Ours first: some clients drop blanks around names, and then what looked different is a repeated header.
+        headers = {DESTINATION: message.destination, CONTENT_LENGTH: str(len(message.body)), **message.headers}
         head = f"{message.serial}\n{_write_headers(headers, None, self.version)}\n"
         worded = self._finish(head, message.body, is_binary=message.is_binary) or b""
         if self._is_quoted:

@@ -23,7 +23,7 @@ from .controllers.dispatcher import Dispatcher, Found
 from .counters import StompCounters
 from .destinations import Pattern, fault_of, has_prefix
 from .events import Audience
-from .frame import CONTENT_TYPE, DESTINATION, ID, RESERVED, Command, Frame, Version
+from .frame import CONTENT_TYPE, DESTINATION, ID, Command, Frame, Version, is_reserved
 from .interceptors import Inbound
 from .messaging import Messaging
 from .policy import Policy
@@ -226,7 +226,7 @@ class Commands:
         if path is not None:
             found = self._dispatcher.find_message(connection, frame, path)
             return await self._run(connection, frame, found)
-        headers = {name: value for name, value in frame.headers.items() if name not in RESERVED}
+        headers = {name: value for name, value in frame.headers.items() if not is_reserved(name)}
         if CONTENT_TYPE in frame.headers:
             headers[CONTENT_TYPE] = frame.headers[CONTENT_TYPE]
         if has_prefix(destination, self._user_prefix):

@@ -97,6 +97,15 @@ RESERVED: Final = frozenset(
 """Headers of a MESSAGE that the server sets, or that mean the sender's own session: a client's SEND cannot set them."""
 
 
+_BLANKS: Final = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\ufeff"
+
+
+def is_reserved(name: str) -> bool:
+    """Is the header ``name`` the server's own? Clients in the field drop blanks around names, so they count for
+    nothing here."""
+    return name.strip(_BLANKS) in RESERVED
+
+
 @dataclass(slots=True)
 class Frame:
     """One frame.

@@ -10,6 +10,7 @@ Does not know: frames, connections, how a user was recognized.
 from __future__ import annotations
 
 import enum
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -45,6 +46,11 @@ def LOGGED_IN(user: User | None, variables: Mapping[str, str]) -> bool:
     return user is not None
 
 
+def is_async(function: object) -> bool:
+    """Does calling ``function`` give a coroutine?"""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004  # an instance
+
+
 @dataclass(frozen=True, slots=True)
 class HasRole:
     """What ``has_role`` returns."""
@@ -64,6 +70,14 @@ def has_role(*roles: str) -> HasRole:
     if not roles:
         raise InvalidOption("has_role() names no role, so nobody would have it")
     return HasRole(frozenset(roles))
+
+
+def _allows(who: Who, user: User | None, variables: Mapping[str, str]) -> bool:
+    # Only True allows: what is merely truthy, a coroutine for one, is a mistake.
+    allowed = who(user, variables)
+    if not isinstance(allowed, bool):
+        raise UsageError(f"a rule's function returns True or False, not {allowed!r}")
+    return allowed
 
 
 def _looks_at_variables(who: Who) -> bool:
@@ -112,8 +126,8 @@ class Policy:
         for rule in rules:
             if not isinstance(rule, Rule):
                 raise InvalidOption(f"policy is a list of Rule.connect(...), .subscribe(...), .send(...), not {rule!r}")
-            if not callable(rule.who):
-                raise InvalidOption(f"the last value of {rule!r} is a function, e.g. LOGGED_IN or has_role(...)")
+            if not callable(rule.who) or is_async(rule.who):
+                raise InvalidOption(f"the last value of {rule!r} is a plain function, e.g. LOGGED_IN or has_role(...)")
             try:
                 pattern = Pattern(rule.destination, separator) if rule.action is not Action.CONNECT else None
             except UsageError as error:
@@ -126,7 +140,7 @@ class Policy:
             AccessRefused: this user may not connect.
         """
         for _, who in self._rules[Action.CONNECT]:
-            if who(user, {}):
+            if _allows(who, user, {}):
                 return
             break
         raise AccessRefused("connecting is not allowed")
@@ -139,7 +153,7 @@ class Policy:
         for pattern, who in self._rules[Action.SEND]:
             variables = pattern.match(destination) if pattern else None
             if variables is not None:
-                if who(user, variables):
+                if _allows(who, user, variables):
                     return
                 break
         raise AccessRefused("sending to this destination is not allowed")
@@ -160,7 +174,7 @@ class Policy:
                     break
             elif variables is None:
                 continue
-            if not who(user, variables or {}):
+            if not _allows(who, user, variables or {}):
                 break
             if wanted.is_literal or pattern.covers(wanted):
                 return

@@ -11,12 +11,11 @@ Spec: STOMP 1.2, "Client Frames"; docs/stomp-conformance.md.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, Final, Protocol, Unpack
+from typing import Final, Protocol, Unpack
 
 from ..errors import (
     AccessRefused,
@@ -40,7 +39,7 @@ from .interceptors import Interceptor, inbound_of, outbound_of
 from .messaging import Messaging
 from .options import StompOptionArguments, StompOptions
 from .payloads import Converter, Payloads
-from .policy import EVERYBODY, Policy, Rule
+from .policy import EVERYBODY, Policy, Rule, is_async
 from .registry import UserRegistry
 from .tasks import Tasks
 from .users import Login, User
@@ -136,7 +135,7 @@ class StompServer(SessionHandler):
         for prefix in (*self._app_prefixes, self._user_prefix):
             if broker.serves(prefix):
                 raise InvalidOption(f"{prefix} is a prefix of the broker's already")
-        if authenticate is not None and not _is_async(authenticate):
+        if authenticate is not None and not is_async(authenticate):
             raise InvalidOption("authenticate is a coroutine function that takes the login (async def ...)")
         self._authenticate = authenticate
         self._policy = Policy(self._default_policy() if policy is None else policy, broker.separator)
@@ -342,10 +341,6 @@ def _prefixes(prefixes: Iterable[str], name: str) -> tuple[str, ...]:
         if prefix.rstrip("/.") == "":
             raise InvalidOption(f"{name}: {prefix!r} would hide the broker's destinations")
     return tuple(prefix.rstrip("/.") for prefix in several)
-
-
-def _is_async(function: Any) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004  # an instance
 
 
 def _user_of(principal: object) -> User | None:

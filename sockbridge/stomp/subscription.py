@@ -179,14 +179,14 @@ class Subscription:
 
     def _frame(self, message: PreparedMessage) -> Frame:
         headers = {DESTINATION: message.destination, MESSAGE_ID: f"{self.ordinal}-{message.serial}"}
+        headers[CONTENT_LENGTH] = str(len(message.body))
         if self.id is not None:
             headers[SUBSCRIPTION] = self.id
         ack = self._ack_header(message)
         if ack is not None:
             headers[ACK] = ack
         headers.update(message.headers)
-        headers[CONTENT_LENGTH] = str(len(message.body))
-        raw = None if self._raw_id in (None, self.id) else {SUBSCRIPTION: str(self._raw_id)}
+        raw = None if self._raw_id is None else {SUBSCRIPTION: self._raw_id}
         return Frame(Command.MESSAGE, headers, message.body, raw)
 
 

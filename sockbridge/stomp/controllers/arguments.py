@@ -118,7 +118,11 @@ class Arguments:
         self._has_payload = ""
         self._resolvers: dict[str, Resolve] = {}
         bound = function.keywords if isinstance(function, functools.partial) else {}
-        for parameter in inspect.signature(function).parameters.values():
+        try:
+            parameters = inspect.signature(function).parameters
+        except (TypeError, ValueError) as error:
+            raise InvalidController(f"{name}: its parameters cannot be found: {error}") from None
+        for parameter in parameters.values():
             if parameter.name not in bound:
                 self._resolvers[parameter.name] = self._compile(parameter, function)
 

@@ -55,7 +55,7 @@ class Mapped:
     @property
     def name(self) -> str:
         """Of the function, for messages to people."""
-        return f"{self.function.__module__}.{getattr(self.function, '__qualname__', repr(self.function))}"
+        return f"{self.function.__module__}.{getattr(self.function, '__qualname__', type(self.function).__name__)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +150,8 @@ class Controller:
             raise InvalidController(f"exception_handler takes classes of exceptions, not {exceptions!r}")
 
         def decorate(function: F) -> F:
+            if not callable(function):
+                raise InvalidController(f"a function is mapped, not {function!r}")
             self.mapped.append(
                 Mapped(
                     Kind.EXCEPTION,
@@ -178,6 +180,8 @@ class Controller:
             raise InvalidController(f'{kind.value} takes destinations, e.g. ("/echo"), not {destinations!r}')
 
         def decorate(function: F) -> F:
+            if not callable(function):
+                raise InvalidController(f"a function is mapped, not {function!r}")
             self.mapped.append(
                 Mapped(
                     kind,

@@ -63,16 +63,18 @@ MAY_IMPORT: dict[str, str] = {
         f"transports/admission transports/base {SHELF} pages"
     ),
     "stomp/options": "errors",
-    "stomp/frame": "",
+    "stomp/frame": "errors",
     "stomp/codec": "errors sockjs/framing stomp/options stomp/frame",
     "stomp/destinations": "errors",
     "stomp/heart_beat": "errors stomp/options",
     "stomp/users": "sockjs/handshake stomp/frame",
     "stomp/policy": "errors stomp/destinations stomp/users",
-    "stomp/subscription": "errors sockjs/framing stomp/frame stomp/codec stomp/destinations stomp/users",
+    "stomp/subscription": "sockjs/framing stomp/frame stomp/codec stomp/destinations stomp/users",
+    "stomp/transactions": "errors stomp/options stomp/frame",
+    "stomp/unsettled": "errors stomp/frame stomp/subscription",
     "stomp/connection": (
         "errors sockjs/framing sockjs/handshake stomp/options stomp/frame stomp/codec stomp/destinations "
-        "stomp/heart_beat stomp/users stomp/subscription"
+        "stomp/heart_beat stomp/users stomp/subscription stomp/transactions stomp/unsettled"
     ),
     "stomp/interceptors": "stomp/frame stomp/connection",
     "stomp/events": "sockjs/framing stomp/subscription stomp/connection",
@@ -121,8 +123,8 @@ MAY_IMPORT: dict[str, str] = {
 PURE = {
     "errors", "options", "sockjs/framing", "sockjs/handshake", "sockjs/session", "transports/callback",
     "stomp/options", "stomp/frame", "stomp/codec", "stomp/destinations", "stomp/heart_beat", "stomp/users",
-    "stomp/policy", "stomp/subscription", "stomp/connection", "stomp/payloads", "stomp/registry",
-    "stomp/controllers/mapping", "stomp/controllers/arguments", "stomp/counters",
+    "stomp/policy", "stomp/subscription", "stomp/unsettled", "stomp/transactions", "stomp/connection",
+    "stomp/payloads", "stomp/registry", "stomp/controllers/mapping", "stomp/controllers/arguments", "stomp/counters",
 }  # fmt: skip
 """Files without loop, clock and chance: what they need of those is passed in."""
 

@@ -133,20 +133,14 @@ class Decoder:
             self._carry = ""
         else:
             octets = received
-        buffer, start = self._buffer, self._start
-        if start == len(buffer):
+        buffer = self._buffer
+        if not buffer:
             self._buffer = octets  # the usual case: nothing waits, so nothing is copied
         elif isinstance(buffer, bytearray):
-            del buffer[:start]
             buffer += octets
         else:
-            self._buffer = bytearray(buffer[start:])
+            self._buffer = bytearray(buffer)
             self._buffer += octets
-            buffer = self._buffer
-        if start:
-            self._scanned -= min(start, self._scanned)
-            self._body_at -= start
-            self._start = 0
 
     def next_frame(self) -> Frame | None:
         """The next whole frame; None until more is fed.
@@ -155,6 +149,18 @@ class Decoder:
             BadFrame: what was fed is not STOMP, or passes a limit. A limit is noticed as soon as it is announced
                 or passed, not when the frame is complete.
         """
+        frame = self._read_frame()
+        if frame is None and self._start:
+            # What is left must not keep all that came with it in memory.
+            self._buffer = self._buffer[self._start :]
+            self._scanned = max(0, self._scanned - self._start)
+            self._body_at -= self._start
+            self._start = 0
+        return frame
+
+    # Private.
+
+    def _read_frame(self) -> Frame | None:
         frame = self._frame or self._read_head()
         if frame is None:
             return None
@@ -185,8 +191,6 @@ class Decoder:
             self._buffer, self._start, self._scanned = b"", 0, 0
         return frame
 
-    # Private.
-
     def _read_head(self) -> Frame | None:
         buffer, start = self._buffer, self._start
         if self._scanned <= start:
@@ -199,7 +203,7 @@ class Decoder:
         most = start + self.limits.head + 3
         nul = buffer.find(b"\0", self._scanned, most)
         stop = most if nul < 0 else nul
-        end = buffer.find(b"\n\n", self._scanned, stop)
+        end = buffer.find(b"\n\n", self._scanned, min(stop, most - 1))
         crlf = buffer.find(b"\n\r\n", self._scanned, stop if end < 0 else end + 1)
         if end < 0 and crlf < 0:
             self._check_beginning(start, has_nul=nul >= 0)

@@ -18,12 +18,12 @@ from weakref import WeakValueDictionary
 from ..errors import AccessRefused, BadFrame, RemoteError, UnknownDestination, Unserved, UsageError
 from ..sockjs.framing import CloseCode
 from .broker.base import Broker
-from .connection import State, StompConnection, require
+from .connection import State, StompConnection
 from .controllers.dispatcher import Dispatcher, Found
 from .counters import StompCounters
 from .destinations import Pattern, fault_of, has_prefix
 from .events import Audience
-from .frame import CONTENT_TYPE, DESTINATION, ID, Command, Frame, Version, is_reserved
+from .frame import CONTENT_TYPE, DESTINATION, ID, Command, Frame, Version, is_reserved, require
 from .interceptors import Inbound
 from .messaging import Messaging
 from .policy import Policy
@@ -216,7 +216,7 @@ class Commands:
         if fault:
             raise BadFrame("no such destination", fault)
         self._policy.check_send(connection.user, destination)
-        if connection.hold(frame):
+        if connection.transactions.hold(frame):
             return False
         return await self._apply_send(connection, frame)
 
@@ -271,25 +271,25 @@ class Commands:
     # Acknowledgements and transactions.
 
     async def _settle(self, connection: StompConnection, frame: Frame) -> bool:
-        if connection.hold(frame):
+        if connection.transactions.hold(frame):
             return False
         return await self._apply_settle(connection, frame)
 
     async def _apply_settle(self, connection: StompConnection, frame: Frame) -> bool:
         settled = connection.settle(frame)
         if settled is not None:
-            subscription, messages = settled
+            subscription, serials = settled
             is_accepted = frame.command is Command.ACK
-            await self._broker.settle(subscription, messages, is_accepted=is_accepted, headers=frame.headers)
+            await self._broker.settle(subscription, serials, is_accepted=is_accepted, headers=frame.headers)
         return True
 
     async def _begin(self, connection: StompConnection, frame: Frame) -> bool:
-        connection.begin(frame)
+        connection.transactions.begin(frame)
         return True
 
     async def _commit(self, connection: StompConnection, frame: Frame) -> bool:
         done = [frame]
-        for held in connection.end_transaction(frame):
+        for held in connection.transactions.end(frame):
             try:
                 apply = self._apply_send if held.command is Command.SEND else self._apply_settle
                 if await apply(connection, held):
@@ -301,7 +301,7 @@ class Commands:
         return False
 
     async def _abort(self, connection: StompConnection, frame: Frame) -> bool:
-        connection.end_transaction(frame)
+        connection.transactions.end(frame)
         return True
 
     # Faults.

@@ -22,7 +22,7 @@ from typing import Any, Final, Protocol
 from ..errors import AccessRefused, BadFrame, HeartBeatTimeout, RemoteError, UnsupportedVersion
 from ..sockjs.framing import MAX_REASON_SIZE, CloseCode, Framing, encode_text
 from ..sockjs.handshake import Handshake
-from .codec import Decoder, Dialect, Limits, PreparedMessage, dialect
+from .codec import Decoder, Dialect, Limits, dialect
 from .destinations import Pattern
 from .frame import (
     ACCEPT_VERSION,
@@ -35,17 +35,19 @@ from .frame import (
     RECEIPT,
     RECEIPT_ID,
     SUBSCRIPTION,
-    TRANSACTION,
     USER_NAME,
     VERSION,
     AckMode,
     Command,
     Frame,
     Version,
+    require,
 )
 from .heart_beat import HeartBeat, Look, parse_heart_beat
 from .options import StompOptions
 from .subscription import Subscription, subscription_key
+from .transactions import Transactions
+from .unsettled import Unsettled
 from .users import User
 
 
@@ -100,6 +102,9 @@ class Carrier(Protocol):
 Watch = Callable[["StompConnection", Frame], Frame | None]
 """Sees every frame that goes out; returns the one to send, or None to send none."""
 
+MAX_ID: Final = 1024
+"""Characters in the id of a subscription; it is part of every MESSAGE."""
+
 EOL: Final = "\n"
 
 _UNSAFE: Final = {ord(character): " " for character in ":\\\r\n\0"}
@@ -121,7 +126,6 @@ class StompConnection:
 
     __slots__ = (
         "__weakref__",
-        "_acking",
         "_attributes",
         "_deadline",
         "_expires_at",
@@ -132,8 +136,8 @@ class StompConnection:
         "_ordinal",
         "_patterns",
         "_send",
-        "_transaction_size",
         "_transactions",
+        "_unsettled",
         "_watch",
         "carrier",
         "decoder",
@@ -175,9 +179,8 @@ class StompConnection:
         self._has_written = False
         self._ordinal = 0
         self._patterns = 0
-        self._acking: dict[int, Subscription] | None = None
-        self._transactions: dict[str, list[Frame]] | None = None
-        self._transaction_size = 0
+        self._unsettled: Unsettled | None = None
+        self._transactions: Transactions | None = None
         self._attributes: dict[Any, Any] | None = None
 
     def __repr__(self) -> str:
@@ -294,6 +297,8 @@ class StompConnection:
         except ValueError:
             raise BadFrame("ack is auto, client or client-individual") from None
         key = subscription_key(frame)
+        if len(key) > MAX_ID:
+            raise BadFrame("id too long", f"the limit is {MAX_ID} characters")
         if key in self.subscriptions:
             raise BadFrame("this id is subscribed already", ascii(key[:100]))
         if len(self.subscriptions) >= self._options.max_subscriptions:
@@ -303,12 +308,12 @@ class StompConnection:
                 raise BadFrame("too many patterns", f"the limit is {self._options.max_patterns}")
             self._patterns += 1
         self._ordinal += 1
-        limit = self._options.max_unsettled
-        subscription = Subscription(self, frame, pattern, ack, ordinal=self._ordinal, max_unsettled=limit)
+        subscription = Subscription(self, frame, pattern, ack, self._ordinal)
         self.subscriptions[key] = subscription
         if ack is not AckMode.AUTO:
-            self._acking = self._acking or {}
-            self._acking[self._ordinal] = subscription
+            if self._unsettled is None:
+                self._unsettled = Unsettled(self._options.max_unsettled)
+            self._unsettled.watch(subscription)
         return subscription
 
     def unsubscribe(self, key: str) -> Subscription | None:
@@ -316,11 +321,16 @@ class StompConnection:
         subscription = self.subscriptions.pop(key, None)
         if subscription is not None:
             self._patterns -= not subscription.pattern.is_literal
-            if self._acking:
-                self._acking.pop(subscription.ordinal, None)
+            if self._unsettled is not None:
+                self._unsettled.forget(subscription)
         return subscription
 
-    def settle(self, frame: Frame) -> tuple[Subscription, list[PreparedMessage]] | None:
+    def await_ack(self, ordinal: int, serial: int) -> None:
+        """A message was sent for a subscription that acknowledges."""
+        if self._unsettled is not None:
+            self._unsettled.add(ordinal, serial)
+
+    def settle(self, frame: Frame) -> tuple[Subscription, list[int]] | None:
         """What an ACK or NACK is about; None if there is nothing to settle any more.
 
         An ACK may come for a subscription that has ended or acknowledges by itself (stompjs then sends the id
@@ -338,64 +348,14 @@ class StompConnection:
             return None
         if not (dash and _is_number(ordinal) and _is_number(serial)) or not 0 < int(ordinal) <= self._ordinal:
             raise BadFrame(f"{frame.command} of an unknown message", ascii(token[:100]))
-        subscription = (self._acking or {}).get(int(ordinal))
-        if subscription is None:
-            return None
-        return subscription, subscription.settle(int(serial))
+        return self._unsettled.settle(int(ordinal), int(serial)) if self._unsettled is not None else None
 
-    # Transactions.
-
-    def begin(self, frame: Frame) -> None:
-        """
-        Raises:
-            BadFrame: no name, one that is taken, or too many.
-        """
-        name = require(frame, TRANSACTION)
-        transactions = self._transactions = self._transactions or {}
-        if name in transactions:
-            raise BadFrame("this transaction is open already", ascii(name[:100]))
-        if len(transactions) >= self._options.max_transactions:
-            raise BadFrame("too many transactions", f"the limit is {self._options.max_transactions}")
-        transactions[name] = []
-
-    def hold(self, frame: Frame) -> bool:
-        """Keep ``frame`` until its transaction is committed. False if it belongs to none.
-
-        Raises:
-            BadFrame: the transaction is unknown, or a limit is passed.
-        """
-        if TRANSACTION not in frame.headers:
-            return False
-        held = self._open_transaction(frame)
-        options = self._options
-        if sum(map(len, (self._transactions or {}).values())) >= options.max_transaction_frames:
-            limit = options.max_transaction_frames
-            raise BadFrame("too many frames in transactions", f"the limit is {limit}")
-        size = self._transaction_size + _weight(frame)
-        if size > options.max_transaction_size:
-            limit = options.max_transaction_size
-            raise BadFrame("transactions too large", f"the limit is {limit} bytes")
-        self._transaction_size = size
-        held.append(frame)
-        return True
-
-    def end_transaction(self, frame: Frame) -> list[Frame]:
-        """The frames that a COMMIT applies, or an ABORT drops, in order.
-
-        Raises:
-            BadFrame: the transaction is unknown.
-        """
-        held = self._open_transaction(frame)
-        del (self._transactions or {})[frame.headers[TRANSACTION]]
-        self._transaction_size -= sum(map(_weight, held))
-        return held
-
-    def _open_transaction(self, frame: Frame) -> list[Frame]:
-        name = require(frame, TRANSACTION)
-        held = (self._transactions or {}).get(name)
-        if held is None:
-            raise BadFrame("unknown transaction", ascii(name[:100]))
-        return held
+    @property
+    def transactions(self) -> Transactions:
+        """Those that are open."""
+        if self._transactions is None:
+            self._transactions = Transactions(self._options)
+        return self._transactions
 
     # Out.
 
@@ -435,6 +395,7 @@ class StompConnection:
         """The client has said goodbye and will close; else the server does, after ``disconnect_grace``."""
         if self.state is State.CONNECTED:
             self.state = State.LEAVING
+            self._send = _drop
 
     def fail(self, error: RemoteError, frame: Frame | None = None, code: int = CloseCode.INTERRUPTED) -> None:
         """Tell the client what was wrong, and end. Does nothing if it has ended.
@@ -470,7 +431,7 @@ class StompConnection:
         """The carrier has ended, for whatever reason. What was open in transactions is dropped."""
         self.state = State.CLOSED
         self._transactions = None
-        self._acking = None
+        self._unsettled = None
 
     # The clock.
 
@@ -510,6 +471,10 @@ class StompConnection:
         return None
 
 
+def _drop(prepared: bytes) -> None:
+    """What would come behind the goodbye."""
+
+
 def choose_version(accepted: str | None) -> Version:
     """The highest version that both sides speak; 1.0 for a client that names none.
 
@@ -525,18 +490,6 @@ def choose_version(accepted: str | None) -> Version:
     return common[-1]
 
 
-def require(frame: Frame, name: str) -> str:
-    """The header ``name``.
-
-    Raises:
-        BadFrame: it is missing or empty.
-    """
-    value = frame.headers.get(name)
-    if not value:
-        raise BadFrame(f"{frame.command} without {name}")
-    return value
-
-
 def public_text(error: RemoteError) -> tuple[str, str]:
     """What a client is told: a short message that is valid in every version, and more of it."""
     if isinstance(error, BadFrame):
@@ -550,8 +503,3 @@ def _is_unsafe(text: str) -> bool:
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 18
-
-
-def _weight(frame: Frame) -> int:
-    # In octets, as far as one can say without writing the frame out.
-    return len(frame.body) + sum(len(name.encode()) + len(value.encode()) for name, value in frame.headers.items())

@@ -20,7 +20,7 @@ from ..errors import UsageError
 MAX_DESTINATION: Final = 1024
 """Characters in a destination."""
 
-MAX_SEGMENTS: Final = 64
+MAX_SEGMENTS: Final = 32
 """Segments in a destination."""
 
 MAX_DOUBLE_STARS: Final = 2
@@ -31,6 +31,7 @@ DOUBLE_STAR: Final = "**"
 T = TypeVar("T")
 
 _WILD = re.compile(r"[*?]|\{[^{}]*\}")
+_STARS = re.compile(r"\*{2,}")
 _GAPS = re.compile(r"\*|\{[^{}]*\}")
 
 
@@ -76,17 +77,21 @@ class Segment:
     """One segment of a pattern.
 
     Attributes:
-        text: as written.
+        text: as written, but for repeated ``*``, which say no more than one.
         kind: what it lets in.
         prefix: the text before the first wildcard.
+        suffix: the text after the last; "" where there is none.
     """
 
-    __slots__ = ("_expression", "kind", "prefix", "text")
+    __slots__ = ("_expression", "kind", "prefix", "suffix", "text")
 
     def __init__(self, text: str) -> None:
+        if text != DOUBLE_STAR:
+            text = _STARS.sub("*", text)
         self.text = text
         first = _WILD.search(text)
         self.prefix = text if first is None else text[: first.start()]
+        self.suffix = "" if first is None else _WILD.split(text)[-1]
         self._expression: re.Pattern[str] | None = None
         if first is None:
             self.kind = Kind.LITERAL
@@ -97,6 +102,16 @@ class Segment:
         else:
             self.kind = Kind.SOME if first[0] == text and text[0] == "{" else Kind.GLOB
             self._expression = _compile(text)
+
+    @property
+    def is_deep(self) -> bool:
+        """It is ``**``."""
+        return self.kind is Kind.DOUBLE_STAR
+
+    @property
+    def is_unanchored(self) -> bool:
+        """It is found by trying alone: no text of it stands at a known place."""
+        return self.kind is Kind.GLOB and not self.prefix and not self.suffix
 
     def match(self, part: str) -> dict[str, str] | None:
         """The variables where ``part``, one segment, fits; None where it does not."""
@@ -167,8 +182,11 @@ class Pattern:
         self._segments: Sequence[Segment] | None = None
         if self.is_literal:
             return
-        if sum(segment.kind is Kind.DOUBLE_STAR for segment in self.segments) > MAX_DOUBLE_STARS:
+        deep = sum(segment.is_deep for segment in self.segments)
+        if deep > MAX_DOUBLE_STARS:
             raise UsageError(f"a pattern has at most {MAX_DOUBLE_STARS} segments **")
+        if deep and any(segment.is_unanchored for segment in self.segments):
+            raise UsageError("a pattern with ** has no other segment that begins and ends with a wildcard, but for *")
 
     def __repr__(self) -> str:
         return f"Pattern({self.text!r})"
@@ -197,15 +215,15 @@ class Pattern:
         return _align(self.segments, other.segments, _overlaps_at)
 
     @property
-    def is_deep(self) -> bool:
-        """It holds ``**``."""
-        return any(segment.kind is Kind.DOUBLE_STAR for segment in self.segments)
+    def last_variable(self) -> int:
+        """Which segment holds the last variable; -1 if none does."""
+        return max((index for index, segment in enumerate(self.segments) if "{" in segment.text), default=-1)
 
     @property
     def specificity(self) -> tuple[int, int, int, int]:
         """For choosing among patterns that match: the greater, the more closely it says what it wants."""
         wild = [match[0] for match in _WILD.finditer(self.text)]
-        double = sum(segment.kind is Kind.DOUBLE_STAR for segment in self.segments)
+        double = sum(segment.is_deep for segment in self.segments)
         names = len(self.variables)
         return -double, -(len(wild) - names), -names, len(_WILD.sub("", self.text))
 
@@ -276,8 +294,8 @@ class _Node:
         self.any: _Node | None = None
         self.some: _Node | None = None
         self.double: _Node | None = None
-        # length of the prefix -> prefix -> text -> where it leads
-        self.globs: dict[int, dict[str, dict[str, tuple[Segment, _Node]]]] = {}
+        # lengths of prefix and suffix -> prefix and suffix -> text -> where it leads
+        self.globs: dict[tuple[int, int], dict[tuple[str, str], dict[str, tuple[Segment, _Node]]]] = {}
 
     def is_empty(self) -> bool:
         return not (self.values or self.literals or self.any or self.some or self.double or self.globs)
@@ -287,7 +305,7 @@ class _Node:
         if kind is Kind.LITERAL:
             return self.literals.get(segment.text)
         if kind is Kind.GLOB:
-            bucket = self.globs.get(len(segment.prefix), {}).get(segment.prefix, {})
+            bucket = self.globs.get(_lengths(segment), {}).get((segment.prefix, segment.suffix), {})
             return bucket[segment.text][1] if segment.text in bucket else None
         return self.any if kind is Kind.ANY else self.some if kind is Kind.SOME else self.double
 
@@ -297,8 +315,8 @@ class _Node:
         if kind is Kind.LITERAL:
             self.literals[segment.text] = node
         elif kind is Kind.GLOB:
-            buckets = self.globs.setdefault(len(segment.prefix), {})
-            buckets.setdefault(segment.prefix, {})[segment.text] = (segment, node)
+            buckets = self.globs.setdefault(_lengths(segment), {})
+            buckets.setdefault((segment.prefix, segment.suffix), {})[segment.text] = (segment, node)
         elif kind is Kind.ANY:
             self.any = node
         elif kind is Kind.SOME:
@@ -312,12 +330,12 @@ class _Node:
         if kind is Kind.LITERAL:
             del self.literals[segment.text]
         elif kind is Kind.GLOB:
-            length = len(segment.prefix)
-            del self.globs[length][segment.prefix][segment.text]
-            if not self.globs[length][segment.prefix]:
-                del self.globs[length][segment.prefix]
-            if not self.globs[length]:
-                del self.globs[length]
+            lengths, ends = _lengths(segment), (segment.prefix, segment.suffix)
+            del self.globs[lengths][ends][segment.text]
+            if not self.globs[lengths][ends]:
+                del self.globs[lengths][ends]
+            if not self.globs[lengths]:
+                del self.globs[lengths]
         elif kind is Kind.ANY:
             self.any = None
         elif kind is Kind.SOME:
@@ -336,10 +354,15 @@ class _Node:
             yield self.any
         if self.some is not None and part:
             yield self.some
-        for length, buckets in self.globs.items():
-            for segment, node in buckets.get(part[:length], _NO_GLOBS).values():
+        for (before, after), buckets in self.globs.items():
+            ends = part[:before], part[len(part) - after :] if after else ""
+            for segment, node in buckets.get(ends, _NO_GLOBS).values():
                 if segment.match(part) is not None:
                     yield node
+
+
+def _lengths(segment: Segment) -> tuple[int, int]:
+    return len(segment.prefix), len(segment.suffix)
 
 
 _NO_GLOBS: Final[Mapping[str, tuple[Segment, _Node]]] = {}

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from ..errors import BadFrame
+
 
 class Version(enum.StrEnum):
     """The versions of the protocol, as ``accept-version`` and ``version`` spell them."""
@@ -141,3 +143,15 @@ class Frame:
     def verbatim(self, name: str) -> str:
         """The header ``name`` as the client wrote it; "" where there is none."""
         return (self.raw or {}).get(name) or self.headers.get(name, "")
+
+
+def require(frame: Frame, name: str) -> str:
+    """The header ``name``.
+
+    Raises:
+        BadFrame: it is missing or empty.
+    """
+    value = frame.headers.get(name)
+    if not value:
+        raise BadFrame(f"{frame.command} without {name}")
+    return value

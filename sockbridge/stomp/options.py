@@ -55,14 +55,16 @@ class StompOptions:
         max_head_size: command and headers of one frame together. 32768.
         max_header_size: one line of the head. 8192.
         max_headers: of one frame. 64.
-        max_login_size: of anything that comes before the login is accepted. 16384.
+        max_login_size: of one frame before the login is accepted. 16384. (What carries the frame has a limit of its
+            own, ``max_message_size`` of ``mount``.)
         max_subscriptions: of one connection. 1000.
-        max_patterns: of those, how many may hold wildcards. 100.
+        max_patterns: of those, how many may hold wildcards. 100. Patterns are found without a scan, but for segments
+            that begin and end with a wildcard (``*a*``), which are tried one by one.
         max_transactions: open at a time in one connection. 16.
         max_transaction_frames: waiting in all open transactions of one connection. 1024.
         max_transaction_size: of the bodies and heads of those frames together. 4194304.
-        max_unsettled: messages of one topic subscription that an ACK is remembered for; older ones count as
-            acknowledged. 1000.
+        max_unsettled: messages that wait for an ACK, of one connection; beyond it the oldest count as acknowledged.
+            1000.
         max_tasks: handlers that run beside the connection (``concurrent=True``, streams), per connection. 64.
     """
 

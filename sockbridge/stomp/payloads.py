@@ -94,7 +94,10 @@ class Payloads:
             return lambda body, content_type: body
         if inner is str:
             return _text
-        check_type(kind)
+        try:
+            check_type(kind)
+        except InvalidController as error:
+            raise InvalidController(f"{kind!r} cannot be read from JSON: {error}") from None
         return _json(msgspec.json.Decoder(kind).decode, is_any=inner is Any)
 
 

@@ -170,7 +170,7 @@ class Policy:
             if not wanted.is_literal:
                 if not pattern.overlaps(wanted):
                     continue
-                if _looks_at_variables(who) and not _is_bound(pattern, variables):
+                if _looks_at_variables(who) and not _is_bound(pattern, wanted, variables):
                     break
             elif variables is None:
                 continue
@@ -181,8 +181,11 @@ class Policy:
         raise AccessRefused("subscribing to this destination is not allowed")
 
 
-def _is_bound(pattern: Pattern, variables: Mapping[str, str] | None) -> bool:
-    # Has each variable one value in all that a pattern of a client can match? With ** it may have several.
+def _is_bound(pattern: Pattern, wanted: Pattern, variables: Mapping[str, str] | None) -> bool:
+    # Has each variable of the rule one value in all that the client's pattern can match?
     if not pattern.variables:
         return True
-    return variables is not None and not pattern.is_deep and not any(map(has_wildcard, variables.values()))
+    if variables is None or any(map(has_wildcard, variables.values())):
+        return False
+    end = pattern.last_variable + 1
+    return not any(segment.is_deep for segment in (*pattern.segments[:end], *wanted.segments[:end]))

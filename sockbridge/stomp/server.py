@@ -52,6 +52,9 @@ Authenticate = Callable[[Login], Awaitable[User | str | None]]
 SLOWEST_TICK: Final = 1.0
 FASTEST_TICK: Final = 0.05
 
+FRAMES_PER_TURN: Final = 64
+"""Frames of one client that are worked on before others get their turn."""
+
 HEARTBEAT_ENOUGH: Final = 25.0
 """Seconds: STOMP heart-beats that come at least so often replace those of SockJS."""
 
@@ -125,8 +128,11 @@ class StompServer(SessionHandler):
             known = ", ".join(sorted(StompOptionArguments.__annotations__))
             raise InvalidOption(f"there is no option {', '.join(sorted(unknown))}; limits and times are: {known}")
         self.options = StompOptions(**options)
-        size = 2 * (self.options.max_body_size + self.options.max_head_size)  # quoting may double a text
-        self.defaults = {"max_message_size": max(size, 256 * 1024), "send_buffer_limit": max(size, 1024 * 1024)}
+        size = self.options.max_body_size + self.options.max_head_size
+        self.defaults = {
+            "max_message_size": max(3 * size, 256 * 1024),  # quoted by the client: an emoji becomes three times as long
+            "send_buffer_limit": max(6 * size, 1024 * 1024),  # quoted by us: a control character becomes six
+        }
         self.broker = broker
         self.users = UserRegistry()
         self.counters = StompCounters()
@@ -245,8 +251,12 @@ class StompServer(SessionHandler):
         connection.is_busy = True
         try:
             connection.receive(received)
+            count = 0
             while (frame := connection.next_frame()) is not None:
                 await self._commands.handle(connection, frame)
+                count += 1
+                if count % FRAMES_PER_TURN == 0:
+                    await asyncio.sleep(0)  # thousands fit into one message, and others want their turn
         except BadFrame as error:
             self._commands.fail(connection, error)
         finally:

@@ -1,17 +1,15 @@
-"""One subscription of one client: wording what it gets, and remembering what it has not acknowledged.
+"""One subscription of one client: wording what it gets.
 
-Knows: its id, its destination, the messages that wait for an ACK.
+Knows: its id, its destination, its ack mode.
 Does not know: brokers, who sends, what an ACK leads to.
 Spec: STOMP 1.2, "SUBSCRIBE", "ACK", "MESSAGE"; docs/stomp-conformance.md, section 3.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
-from ..errors import BadFrame
 from ..sockjs.framing import Binary
 from .codec import Dialect, PreparedMessage
 from .destinations import Pattern
@@ -27,6 +25,9 @@ from .frame import (
     Version,
 )
 from .users import User
+
+MAX_HEADER: Final = 256
+MAX_HEADERS: Final = 16
 
 
 class Client(Protocol):
@@ -56,6 +57,10 @@ class Client(Protocol):
         """End it."""
         ...
 
+    def await_ack(self, ordinal: int, serial: int) -> None:
+        """A message is sent that is to be acknowledged."""
+        ...
+
     def send(self, frame: Frame) -> None:
         """Word a frame and send it."""
         ...
@@ -73,18 +78,16 @@ class Subscription:
         key: by which its connection finds it: the id, or for lack of one the destination.
         pattern: what it wants.
         ack: how it acknowledges.
-        headers: of the SUBSCRIBE, unescaped.
+        headers: of the SUBSCRIBE, unescaped, for the broker; those of more than ``MAX_HEADER`` characters (tokens) and
+            those beyond ``MAX_HEADERS`` are not kept.
         connection: whose it is.
         ordinal: a number that no other subscription of the connection ever has.
         is_in_force: whoever serves the destination knows of it.
     """
 
     __slots__ = (
-        "_forgotten",
-        "_limit",
         "_prefix",
         "_raw_id",
-        "_unsettled",
         "ack",
         "connection",
         "headers",
@@ -95,21 +98,17 @@ class Subscription:
         "pattern",
     )
 
-    def __init__(
-        self, connection: Client, frame: Frame, pattern: Pattern, ack: AckMode, *, ordinal: int, max_unsettled: int
-    ) -> None:
+    def __init__(self, connection: Client, frame: Frame, pattern: Pattern, ack: AckMode, ordinal: int) -> None:
         self.connection = connection
         self.id = frame.headers.get("id")
         self.key = subscription_key(frame)
         self.pattern = pattern
         self.ack = ack
-        self.headers: Mapping[str, str] = frame.headers
+        short = [(name, value) for name, value in frame.headers.items() if len(name) + len(value) <= MAX_HEADER]
+        self.headers: Mapping[str, str] = dict(short[:MAX_HEADERS])
         self.ordinal = ordinal
         self.is_in_force = False
         self._raw_id = None if self.id is None else frame.verbatim("id")
-        self._limit = max_unsettled
-        self._unsettled: OrderedDict[int, PreparedMessage] | None = None
-        self._forgotten = 0
         self._prefix = connection.dialect.prefix(self._raw_id, f"{ordinal}-")
 
     def __repr__(self) -> str:
@@ -124,7 +123,7 @@ class Subscription:
         """Send ``message`` to the client. What is equal for all subscribers was worded once."""
         connection = self.connection
         if self.ack is not AckMode.AUTO:
-            self._remember(message)
+            connection.await_ack(self.ordinal, message.serial)
         if connection.is_watched:
             connection.send(self._frame(message))
             return
@@ -140,33 +139,6 @@ class Subscription:
             connection.send_prepared(self._prefix + worded)
         else:
             connection.send_prepared(self._prefix_of(message) + worded)
-
-    def settle(self, serial: int) -> list[PreparedMessage]:
-        """The messages that an ACK or NACK of message ``serial`` is about: one, or (mode ``client``) all up to it.
-
-        Raises:
-            BadFrame: it was never sent, or is settled already.
-        """
-        unsettled = self._unsettled or OrderedDict()
-        if serial not in unsettled:
-            if 0 < serial <= self._forgotten:
-                return []
-            raise BadFrame("ACK or NACK of a message that waits for none", f"{self.ordinal}-{serial}")
-        if self.ack is AckMode.CLIENT_INDIVIDUAL:
-            return [unsettled.pop(serial)]
-        settled = []
-        for earlier in list(unsettled):
-            settled.append(unsettled.pop(earlier))
-            if earlier == serial:
-                break
-        return settled
-
-    def _remember(self, message: PreparedMessage) -> None:
-        if self._unsettled is None:
-            self._unsettled = OrderedDict()
-        self._unsettled[message.serial] = message
-        if len(self._unsettled) > self._limit:
-            self._forgotten, _ = self._unsettled.popitem(last=False)
 
     def _ack_header(self, message: PreparedMessage) -> str | None:
         if self.ack is AckMode.AUTO or self.connection.version is not Version.V1_2:

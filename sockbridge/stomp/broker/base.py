@@ -73,7 +73,7 @@ class Broker(Protocol):
     async def settle(
         self,
         subscriber: Subscriber,
-        messages: Sequence[PreparedMessage],
+        serials: Sequence[int],
         *,
         is_accepted: bool,
         headers: Mapping[str, str],
@@ -81,7 +81,7 @@ class Broker(Protocol):
         """An ACK or NACK has come.
 
         Args:
-            messages: that it is about, the oldest first.
+            serials: of the messages that it is about, the oldest first.
             is_accepted: False for a NACK.
             headers: of the ACK or NACK.
         """

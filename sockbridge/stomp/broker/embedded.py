@@ -72,7 +72,7 @@ class EmbeddedBroker:
     async def settle(
         self,
         subscriber: Subscriber,
-        messages: Sequence[PreparedMessage],
+        serials: Sequence[int],
         *,
         is_accepted: bool,
         headers: Mapping[str, str],

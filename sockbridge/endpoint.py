@@ -58,14 +58,14 @@ def mount(
         InvalidOption: an option, the prefix or a transport is not one; the text says what is allowed.
         UsageError: ``handler`` is not one, or the application has started.
     """
+    if isinstance(handler, SessionHandler) or (isinstance(handler, type) and issubclass(handler, SessionHandler)):
+        options = {**handler.defaults, **options}
     unknown = set(options) - OptionArguments.__annotations__.keys()
     if unknown:
         known = ", ".join(sorted(OptionArguments.__annotations__))
         near = difflib.get_close_matches(min(unknown), OptionArguments.__annotations__, 1)
         hint = f", did you mean {near[0]}?" if near else ""
         raise InvalidOption(f"there is no option {', '.join(sorted(unknown))}{hint}; there are: transports, {known}")
-    if isinstance(handler, SessionHandler) or (isinstance(handler, type) and issubclass(handler, SessionHandler)):
-        options = {**handler.defaults, **options}
     endpoint = Endpoint(prefix, handler, _choose(transports), Options(**options))  # type: ignore[arg-type]  # origins: any iterable, made a tuple there
     endpoint.add_to(app)
     return endpoint

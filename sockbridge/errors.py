@@ -166,7 +166,7 @@ class SendBufferOverflow(RemoteError):
 class AccessRefused(RemoteError):
     """A STOMP client may not do this; it gets the text in an ERROR, and its connection ends.
 
-    Applications may raise it in ``authenticate`` and in interceptors; the client sees the text.
+    Applications may raise it in ``authenticate``, in interceptors and in controllers; the client sees the text.
     """
 
 

@@ -77,9 +77,9 @@ MAY_IMPORT: dict[str, str] = {
         "stomp/heart_beat stomp/users stomp/subscription stomp/transactions stomp/unsettled"
     ),
     "stomp/interceptors": "stomp/frame stomp/connection",
-    "stomp/events": "sockjs/framing stomp/subscription stomp/connection",
-    "stomp/registry": "stomp/codec stomp/subscription stomp/connection",
     "stomp/tasks": "stomp/subscription stomp/connection",
+    "stomp/events": "sockjs/framing stomp/subscription stomp/connection stomp/tasks",
+    "stomp/registry": "stomp/codec stomp/subscription stomp/connection",
     "stomp/payloads": "errors sockjs/framing",
     "stomp/broker/__init__": "",
     "stomp/controllers/__init__": "",
@@ -98,14 +98,14 @@ MAY_IMPORT: dict[str, str] = {
         "stomp/counters stomp/messaging"
     ),
     "stomp/commands": (
-        "errors sockjs/framing stomp/frame stomp/destinations stomp/policy stomp/subscription "
-        "stomp/connection stomp/interceptors stomp/events stomp/registry stomp/tasks stomp/broker/base "
-        "stomp/counters stomp/messaging stomp/controllers/dispatcher"
+        "errors sockjs/framing stomp/options stomp/frame stomp/destinations stomp/policy "
+        "stomp/subscription stomp/connection stomp/interceptors stomp/tasks stomp/events stomp/registry "
+        "stomp/broker/base stomp/counters stomp/messaging stomp/controllers/dispatcher"
     ),
     "stomp/server": (
         "errors sockjs/framing sockjs/session sockjs/handler stomp/options stomp/frame "
-        "stomp/destinations stomp/users stomp/policy stomp/connection stomp/interceptors stomp/events "
-        "stomp/registry stomp/tasks stomp/payloads stomp/broker/base stomp/controllers/mapping "
+        "stomp/destinations stomp/users stomp/policy stomp/connection stomp/interceptors stomp/tasks "
+        "stomp/events stomp/registry stomp/payloads stomp/broker/base stomp/controllers/mapping "
         "stomp/counters stomp/messaging stomp/controllers/dispatcher stomp/commands"
     ),
     "stomp/tcp": "errors sockjs/framing sockjs/handshake stomp/connection stomp/server",

@@ -23,13 +23,14 @@ from .controllers.dispatcher import Dispatcher, Found
 from .counters import StompCounters
 from .destinations import Pattern, fault_of, has_prefix
 from .events import Audience
-from .frame import CONTENT_TYPE, DESTINATION, ID, Command, Frame, Version, is_reserved, require
+from .frame import CONTENT_TYPE, DESTINATION, ID, Command, Frame, Version, is_reserved, printable, require
 from .interceptors import Inbound
 from .messaging import Messaging
+from .options import StompOptions
 from .policy import Policy
 from .registry import UserRegistry
 from .subscription import Subscription, subscription_key
-from .tasks import Tasks
+from .tasks import FAILURES, Tasks, is_being_cancelled
 
 logger = logging.getLogger("sockbridge.stomp")
 
@@ -52,7 +53,7 @@ class Rooms:
     counters: StompCounters
     app_prefixes: Sequence[str]
     user_prefix: str
-    is_spring: bool
+    options: StompOptions
 
 
 class Commands:
@@ -74,7 +75,7 @@ class Commands:
         self._counters = rooms.counters
         self._app_prefixes = rooms.app_prefixes
         self._user_prefix = rooms.user_prefix
-        self._is_spring = rooms.is_spring
+        self._options = rooms.options
         self._separator = rooms.broker.separator
         self._patterns: WeakValueDictionary[str, Pattern] = WeakValueDictionary()  # shared by equal subscriptions
         self._actions: Mapping[Command, Action] = {
@@ -127,12 +128,13 @@ class Commands:
 
     async def _disconnect(self, connection: StompConnection, frame: Frame) -> bool:
         self._tasks.cancel_streams(connection)
-        await self._tasks.wait_for_calls(connection)  # what was sent before is worked on before the goodbye
+        # What was sent before is worked on before the goodbye, if it does not take too long.
+        await self._tasks.wait_for_calls(connection, self._options.disconnect_grace)
         await self.end_subscriptions(connection)  # nothing comes after the receipt
         if frame.receipt is not None:
             connection.send_receipt(frame)
             connection.leave()
-        elif self._is_spring:
+        elif self._options.is_spring:
             connection.fail(RemoteError("Session closed."), frame)
         else:
             connection.end(CloseCode.NORMAL, "Goodbye")
@@ -162,7 +164,6 @@ class Commands:
             if connection.subscriptions.get(subscription.key) is not subscription:
                 await self._broker.unsubscribe(subscription)  # the client has gone while the broker worked
                 return False
-        subscription.is_in_force = True
         await self._audience.subscribed(connection, subscription)
         if found is None:
             return True
@@ -197,10 +198,11 @@ class Commands:
         if self._broker.serves(subscription.destination):
             try:
                 await self._broker.unsubscribe(subscription)
-            except Exception:  # the broker's: what else there is to end is ended all the same
+            except FAILURES:  # the broker's: the rest is ended all the same
+                if is_being_cancelled():
+                    raise
                 logger.exception("connection %s: %r could not be ended", connection.id, subscription)
-        if subscription.is_in_force:
-            await self._audience.unsubscribed(connection, subscription)
+        await self._audience.unsubscribed(connection, subscription)
         return True
 
     async def end_subscriptions(self, connection: StompConnection) -> None:
@@ -261,6 +263,8 @@ class Commands:
             connection.send_receipt(frame)
         except Unserved as error:
             self._excuse(connection, frame, error)
+        except RemoteError as error:
+            self.fail(connection, error, frame)
 
     def _app_path(self, destination: str) -> str | None:
         for prefix in self._app_prefixes:
@@ -290,6 +294,8 @@ class Commands:
     async def _commit(self, connection: StompConnection, frame: Frame) -> bool:
         done = [frame]
         for held in connection.transactions.end(frame):
+            if connection.has_ended:
+                return False  # one of them has failed, and the client was told
             try:
                 apply = self._apply_send if held.command is Command.SEND else self._apply_settle
                 if await apply(connection, held):
@@ -309,15 +315,17 @@ class Commands:
     def fail(self, connection: StompConnection, error: RemoteError, frame: Frame | None = None) -> None:
         """The client is told, and its connection ends."""
         self._counters.faults += 1
-        logger.info("connection %s: ended, since %s", connection.id, error)
+        logger.info("connection %s: ended, since %s", connection.id, printable(error))
         connection.fail(error, frame)
 
     def _excuse(self, connection: StompConnection, frame: Frame, error: Unserved) -> None:
         """The application did not serve a frame: the client is told only if it asked for a receipt, as STOMP has no
         other way to say no."""
         self._counters.unserved += 1
-        is_silent = self._is_spring and isinstance(error, UnknownDestination)
+        connection.unserved += 1
+        # The first of a connection is worth a line; a client that goes on fills no disk.
+        level = logging.INFO if connection.unserved == 1 else logging.DEBUG
+        logger.log(level, "connection %s: not served: %s", connection.id, printable(error))
+        is_silent = self._options.is_spring and isinstance(error, UnknownDestination)
         if frame.receipt is not None and not is_silent:
             self.fail(connection, error, frame)
-        elif isinstance(error, UnknownDestination):
-            logger.info("connection %s: %s", connection.id, error)

@@ -122,6 +122,7 @@ class StompConnection:
         subscriptions: by their keys (ids); read-only for applications.
         is_busy: a frame of it is being worked on.
         undelivered: messages that this client could not be told: binary over SockJS.
+        unserved: frames of it that the application did not serve.
     """
 
     __slots__ = (
@@ -148,6 +149,7 @@ class StompConnection:
         "state",
         "subscriptions",
         "undelivered",
+        "unserved",
         "user",
         "version",
     )
@@ -167,6 +169,7 @@ class StompConnection:
         self.is_busy = False
         self.is_watched = watch is not None
         self.undelivered = 0
+        self.unserved = 0
         self.decoder = Decoder(Limits.before_login(options))
         self.dialect: Dialect = dialect(None, carrier.framing)
         self._options = options
@@ -297,7 +300,7 @@ class StompConnection:
         except ValueError:
             raise BadFrame("ack is auto, client or client-individual") from None
         key = subscription_key(frame)
-        if len(key) > MAX_ID:
+        if len(frame.headers.get(ID, "")) > MAX_ID:
             raise BadFrame("id too long", f"the limit is {MAX_ID} characters")
         if key in self.subscriptions:
             raise BadFrame("this id is subscribed already", ascii(key[:100]))
@@ -348,7 +351,10 @@ class StompConnection:
             return None
         if not (dash and _is_number(ordinal) and _is_number(serial)) or not 0 < int(ordinal) <= self._ordinal:
             raise BadFrame(f"{frame.command} of an unknown message", ascii(token[:100]))
-        return self._unsettled.settle(int(ordinal), int(serial)) if self._unsettled is not None else None
+        settled = self._unsettled.settle(int(ordinal), int(serial)) if self._unsettled is not None else None
+        if settled and self.version is Version.V1_1 and settled[0].id != frame.headers[SUBSCRIPTION]:
+            raise BadFrame(f"{frame.command} of another subscription's message")
+        return settled
 
     @property
     def transactions(self) -> Transactions:

@@ -176,9 +176,9 @@ class Pattern:
         self.variables = tuple(match[0][1:-1] for match in _WILD.finditer(text) if match[0][0] == "{")
         for name in self.variables:
             if not (name.isidentifier() and name.isascii()):
-                raise UsageError(f"a variable is a name, not {{{name}}}")
+                raise UsageError(f"a variable is a name, not {name!r}")
         if len(set(self.variables)) < len(self.variables):
-            raise UsageError(f"{text} names a variable twice")
+            raise UsageError(f"{text!r} names a variable twice")
         self._segments: Sequence[Segment] | None = None
         if self.is_literal:
             return
@@ -217,7 +217,8 @@ class Pattern:
     @property
     def last_variable(self) -> int:
         """Which segment holds the last variable; -1 if none does."""
-        return max((index for index, segment in enumerate(self.segments) if "{" in segment.text), default=-1)
+        named = [index for index, segment in enumerate(self.segments) if "{" in "".join(_WILD.findall(segment.text))]
+        return named[-1] if named else -1
 
     @property
     def specificity(self) -> tuple[int, int, int, int]:
@@ -372,7 +373,7 @@ class PatternTable(Generic[T]):
     """Values by pattern; finds those whose pattern matches a destination.
 
     Plain destinations are found by one look into a dict, patterns by walking a tree along the segments, so a search
-    costs the same however many there are.
+    costs the same however many there are. Only segments like ``a*b*c`` that share beginning and end are tried in turn.
     """
 
     __slots__ = ("_literals", "_root", "_separator", "size")

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from ..sockjs.framing import Close
 from .connection import StompConnection
 from .subscription import Subscription
+from .tasks import FAILURES, is_being_cancelled
 
 logger = logging.getLogger("sockbridge.stomp")
 
@@ -36,33 +37,54 @@ class Events:
 
 
 class Audience:
-    """Everybody who is told; the one place that contains their errors."""
+    """Everybody who is told; the one place that contains their errors.
+
+    An event whose beginning somebody was not told has no end for them either: where a client goes while the first of
+    several is still busy with it, the others never hear of it.
+    """
 
     def __init__(self, events: Sequence[Events]) -> None:
         self._events = tuple(events)
+        # How many of them know of a connection; and of its subscriptions.
+        self._connections: dict[StompConnection, int] = {}
+        self._subscriptions: dict[StompConnection, dict[Subscription, int]] = {}
 
     async def connected(self, connection: StompConnection) -> None:
         """Tell that a client has logged in."""
-        for events in self._events:
+        for count, events in enumerate(self._events, 1):
+            if connection.has_ended:
+                return
+            self._connections[connection] = count
             await self._tell(events.on_connected, connection)
 
     async def subscribed(self, connection: StompConnection, subscription: Subscription) -> None:
         """Tell that a subscription is in force."""
-        for events in self._events:
+        for count, events in enumerate(self._events, 1):
+            if connection.subscriptions.get(subscription.key) is not subscription:
+                return
+            self._subscriptions.setdefault(connection, {})[subscription] = count
             await self._tell(events.on_subscribed, connection, subscription)
 
     async def unsubscribed(self, connection: StompConnection, subscription: Subscription) -> None:
-        """Tell that a subscription has ended."""
-        for events in self._events:
+        """Tell that a subscription has ended. May be called again."""
+        told = self._subscriptions.get(connection, {})
+        count = told.pop(subscription, 0)
+        if not told:
+            self._subscriptions.pop(connection, None)
+        for events in self._events[:count]:
             await self._tell(events.on_unsubscribed, connection, subscription)
 
     async def disconnected(self, connection: StompConnection, close: Close) -> None:
-        """Tell that a client has gone."""
-        for events in self._events:
+        """Tell that a client has gone, and before that the end of each subscription that is still to be told."""
+        for subscription in list(self._subscriptions.get(connection, ())):
+            await self.unsubscribed(connection, subscription)
+        for events in self._events[: self._connections.pop(connection, 0)]:
             await self._tell(events.on_disconnected, connection, close)
 
     async def _tell(self, call: Callable[..., Awaitable[None]], *values: object) -> None:
         try:
             await call(*values)
-        except Exception:  # the application's: what has happened has happened
+        except FAILURES:  # the application's: what has happened has happened
+            if is_being_cancelled():
+                raise
             logger.exception("an event failed")

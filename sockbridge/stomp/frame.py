@@ -155,3 +155,8 @@ def require(frame: Frame, name: str) -> str:
     if not value:
         raise BadFrame(f"{frame.command} without {name}")
     return value
+
+
+def printable(value: object) -> str:
+    """``value`` for a log: what a client wrote cannot end the line or look like another."""
+    return "".join(character if character.isprintable() else "?" for character in str(value)[:500])

@@ -39,7 +39,7 @@ class StompOptionArguments(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StompOptions:
-    """The settings of one STOMP server. Seconds are floats, sizes are bytes.
+    """The settings of one STOMP server. Seconds are floats, sizes are bytes. Times are kept to about a second.
 
     Attributes:
         compat: ``"spring"`` answers as Spring's simple broker does where a client can tell the difference: clients

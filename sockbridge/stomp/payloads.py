@@ -185,7 +185,7 @@ def _json(decode: Callable[[bytes], Any], *, is_any: bool) -> Read:
         if content_type and not _is_json(content_type):
             if is_any:
                 return _text(body, content_type) if content_type.startswith("text/") else body
-            raise PayloadInvalid(f"the body is {content_type[:100]}, not JSON")
+            raise PayloadInvalid(f"the body is {content_type[:100]!r}, not JSON")
         try:
             return decode(body)
         except _FAULTS as error:

@@ -133,6 +133,10 @@ class Policy:
             except UsageError as error:
                 raise InvalidOption(f"policy: {error} ({rule.destination!r})") from None
             self._rules[rule.action].append((pattern, rule.who))
+        if len(self._rules[Action.CONNECT]) != 1:
+            raise InvalidOption(
+                "policy holds one Rule.connect(...), e.g. Rule.connect(LOGGED_IN); without, nobody could"
+            )
 
     def check_connect(self, user: User | None) -> None:
         """

@@ -15,7 +15,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Final, Protocol, Unpack
+from typing import Final, Protocol, Unpack, runtime_checkable
 
 from ..errors import (
     AccessRefused,
@@ -32,7 +32,7 @@ from .connection import Carrier, State, StompConnection
 from .controllers.dispatcher import Dispatcher, ErrorMessage
 from .controllers.mapping import Controller
 from .counters import StompCounters
-from .destinations import everything_under
+from .destinations import everything_under, has_prefix
 from .events import Audience, Events
 from .frame import Frame
 from .interceptors import Interceptor, inbound_of, outbound_of
@@ -52,13 +52,14 @@ Authenticate = Callable[[Login], Awaitable[User | str | None]]
 SLOWEST_TICK: Final = 1.0
 FASTEST_TICK: Final = 0.05
 
-FRAMES_PER_TURN: Final = 64
-"""Frames of one client that are worked on before others get their turn."""
+TURN: Final = 0.005
+"""Seconds for the frames of one message, before other clients get their turn."""
 
 HEARTBEAT_ENOUGH: Final = 25.0
 """Seconds: STOMP heart-beats that come at least so often replace those of SockJS."""
 
 
+@runtime_checkable
 class Listener(Protocol):
     """Another way in than SockJS, e.g. ``TcpListener``; started and stopped with the server."""
 
@@ -92,7 +93,7 @@ class StompServer(SessionHandler):
         *,
         app_prefixes: Iterable[str] = ("/app",),
         user_prefix: str = "/user",
-        controllers: Iterable[Controller] = (),
+        controllers: Sequence[Controller] = (),
         authenticate: Authenticate | None = None,
         policy: Sequence[Rule] | None = None,
         interceptors: Sequence[Interceptor] = (),
@@ -109,7 +110,8 @@ class StompServer(SessionHandler):
             user_prefix: under it each user has destinations of its own.
             controllers: the application's functions.
             authenticate: coroutine function that is given a ``Login``. Without it the user is the ``principal`` of
-                the handshake (a ``User``, a name, or an object with a ``name``), or a guest.
+                the handshake (a ``User``, a name, or an object with a ``name`` and perhaps ``roles`` and ``expires``),
+                or a guest. TCP has no principal.
             policy: who may do what; the first rule that matches decides, and what none matches is refused. None:
                 everybody may connect, subscribe to everything, and send to ``app_prefixes``, to nothing else.
             interceptors: see every frame.
@@ -128,6 +130,14 @@ class StompServer(SessionHandler):
             known = ", ".join(sorted(StompOptionArguments.__annotations__))
             raise InvalidOption(f"there is no option {', '.join(sorted(unknown))}; limits and times are: {known}")
         self.options = StompOptions(**options)
+        if not isinstance(broker, Broker):
+            raise InvalidOption(f"broker is a broker, e.g. EmbeddedBroker(), not {broker!r}")
+        _check_list("controllers", controllers, Controller)
+        _check_list("interceptors", interceptors, Interceptor)
+        _check_list("events", events, Events)
+        _check_list("listeners", listeners, Listener)
+        if policy is not None:
+            _check_list("policy", policy, Rule)
         size = self.options.max_body_size + self.options.max_head_size
         self.defaults = {
             "max_message_size": max(3 * size, 256 * 1024),  # quoted by the client: an emoji becomes three times as long
@@ -138,9 +148,7 @@ class StompServer(SessionHandler):
         self.counters = StompCounters()
         self._app_prefixes = _prefixes(app_prefixes, "app_prefixes")
         self._user_prefix = _prefixes([user_prefix], "user_prefix")[0]
-        for prefix in (*self._app_prefixes, self._user_prefix):
-            if broker.serves(prefix):
-                raise InvalidOption(f"{prefix} is a prefix of the broker's already")
+        _check_overlap([*self._app_prefixes, self._user_prefix], broker.prefixes)
         if authenticate is not None and not is_async(authenticate):
             raise InvalidOption("authenticate is a coroutine function that takes the login (async def ...)")
         self._authenticate = authenticate
@@ -166,7 +174,7 @@ class StompServer(SessionHandler):
                 counters=self.counters,
                 app_prefixes=self._app_prefixes,
                 user_prefix=self._user_prefix,
-                is_spring=self.options.is_spring,
+                options=self.options,
             ),
             self._log_in,
         )
@@ -208,6 +216,8 @@ class StompServer(SessionHandler):
             self._set_timer(SLOWEST_TICK)
             for listener in self._listeners:
                 await listener.start(self)
+                if self._authenticate is None:
+                    logger.warning("whoever reaches %r is let in as a guest: authenticate= is not set", listener)
         except BaseException:
             await self.on_stop()  # nobody else will: what has not started is not stopped
             raise
@@ -251,12 +261,13 @@ class StompServer(SessionHandler):
         connection.is_busy = True
         try:
             connection.receive(received)
-            count = 0
+            loop = asyncio.get_running_loop()
+            turn_end = loop.time() + TURN
             while (frame := connection.next_frame()) is not None:
                 await self._commands.handle(connection, frame)
-                count += 1
-                if count % FRAMES_PER_TURN == 0:
+                if loop.time() > turn_end:
                     await asyncio.sleep(0)  # thousands fit into one message, and others want their turn
+                    turn_end = loop.time() + TURN
         except BadFrame as error:
             self._commands.fail(connection, error)
         finally:
@@ -267,15 +278,16 @@ class StompServer(SessionHandler):
         connection = self._connections.pop(carrier, None)
         if connection is None:
             return
+        # What cannot wait comes first: the application's calls may take their time, or never end.
         connection.on_lost()
         self._tasks.cancel_streams(connection)
-        await self._commands.end_subscriptions(connection)
         self.users.discard(connection)
         self.counters.undelivered += connection.undelivered
         if connection in self._connected:
             del self._connected[connection]
             self.counters.disconnected += 1
-            await self._audience.disconnected(connection, close)
+        await self._commands.end_subscriptions(connection)
+        await self._audience.disconnected(connection, close)
 
     # The login.
 
@@ -353,13 +365,32 @@ def _prefixes(prefixes: Iterable[str], name: str) -> tuple[str, ...]:
     return tuple(prefix.rstrip("/.") for prefix in several)
 
 
+def _check_list(name: str, several: object, kind: type) -> None:
+    # A mistake in the set-up is told here, not at the first client.
+    wanted = f"{name} is a list of {kind.__name__} objects"
+    if not isinstance(several, Sequence):
+        raise InvalidOption(f"{wanted}, not {several!r}")
+    for one in several:
+        if isinstance(one, type) or not isinstance(one, kind):
+            raise InvalidOption(f"{wanted}; {one!r} is none")
+
+
+def _check_overlap(ours: Sequence[str], brokers: Sequence[str]) -> None:
+    for index, prefix in enumerate(ours):
+        for other in (*ours[index + 1 :], *brokers):
+            if has_prefix(prefix, other) or has_prefix(other, prefix):
+                raise InvalidOption(f"one of the prefixes {prefix} and {other} hides the other")
+
+
 def _user_of(principal: object) -> User | None:
     if principal is None or isinstance(principal, User):
         return principal
-    name = principal if isinstance(principal, str) else getattr(principal, "name", None)
+    if isinstance(principal, str):
+        return User(principal)
+    name = getattr(principal, "name", None)
     if not isinstance(name, str):
         raise UsageError(f"a principal is a User, a name, or an object with a name; not {type(principal).__name__}")
-    return User(name)
+    return User(name, getattr(principal, "roles", ()), getattr(principal, "expires", None))
 
 
 def _seconds_until(moment: datetime | float) -> float:

@@ -82,7 +82,6 @@ class Subscription:
             those beyond ``MAX_HEADERS`` are not kept.
         connection: whose it is.
         ordinal: a number that no other subscription of the connection ever has.
-        is_in_force: whoever serves the destination knows of it.
     """
 
     __slots__ = (
@@ -92,7 +91,6 @@ class Subscription:
         "connection",
         "headers",
         "id",
-        "is_in_force",
         "key",
         "ordinal",
         "pattern",
@@ -107,7 +105,6 @@ class Subscription:
         short = [(name, value) for name, value in frame.headers.items() if len(name) + len(value) <= MAX_HEADER]
         self.headers: Mapping[str, str] = dict(short[:MAX_HEADERS])
         self.ordinal = ordinal
-        self.is_in_force = False
         self._raw_id = None if self.id is None else frame.verbatim("id")
         self._prefix = connection.dialect.prefix(self._raw_id, f"{ordinal}-")
 

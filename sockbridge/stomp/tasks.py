@@ -22,6 +22,21 @@ PATIENCE: Final = 1.0
 Work = Coroutine[Any, Any, None]
 
 
+FAILURES: Final = (Exception, asyncio.CancelledError)
+"""What a call of the application can end with; see ``is_being_cancelled``."""
+
+
+async def give_way() -> None:
+    """Let others have their turn."""
+    await asyncio.sleep(0)
+
+
+def is_being_cancelled() -> bool:
+    """Is the running task itself to end? Otherwise a ``CancelledError`` comes from something that it awaits."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 class Tasks:
     """The tasks of one server."""
 
@@ -61,10 +76,10 @@ class Tasks:
         while len(self._calls.get(connection, ())) >= self._limit:
             await asyncio.wait(self._calls[connection], return_when=asyncio.FIRST_COMPLETED)
 
-    async def wait_for_calls(self, connection: StompConnection) -> None:
-        """Until all calls of ``connection`` have ended."""
-        while connection in self._calls:
-            await asyncio.wait(self._calls[connection])
+    async def wait_for_calls(self, connection: StompConnection, seconds: float) -> None:
+        """Until all calls of ``connection`` have ended, at most so long."""
+        if connection in self._calls:
+            await asyncio.wait(self._calls[connection], timeout=seconds)
 
     # Streams.
 

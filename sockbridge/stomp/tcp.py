@@ -65,7 +65,7 @@ class TcpListener:
     ) -> None:
         """
         Args:
-            host: address to listen on. Whoever reaches it can try to log in: set ``authenticate``.
+            host: address to listen on. Whoever reaches it can log in: set ``authenticate``.
             port: 0 takes a free one.
             ssl: a server's context; None: no TLS.
             max_connections: further ones are closed at once.
@@ -95,6 +95,9 @@ class TcpListener:
         self._carriers: set[TcpCarrier] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._is_open = False
+
+    def __repr__(self) -> str:
+        return f"<TcpListener {self.host} port {self.port}>"
 
     def __len__(self) -> int:
         """How many connections there are."""
@@ -136,7 +139,10 @@ class TcpListener:
         for carrier in list(self._carriers):
             carrier.cut("the server stops")
             carrier.cancel()
-        await self._wait(1.0)
+        await self._wait(LINGER)
+        for carrier in list(self._carriers):  # their goodbyes hang
+            carrier.cancel()
+        await self._wait(LINGER)
         self._server = None
 
     # For the connections.
@@ -201,6 +207,7 @@ class TcpCarrier(asyncio.Protocol):
         self._drained = asyncio.Event()
         self._drained.set()
         self._written = 0
+        self._linger_end = 0.0
         self._stalled: tuple[float, int] | None = None  # since when, with how much taken
 
     # For the connection.
@@ -252,11 +259,10 @@ class TcpCarrier(asyncio.Protocol):
             transport.close()
             return
         try:
-            transport.write_eof()  # after what is buffered
+            transport.resume_reading()
+            transport.write_eof()  # after what is buffered; then ``look`` sees to the end
         except OSError:  # it was reset, and the loop has not seen it yet
             transport.abort()
-        else:
-            self._loop.call_later(LINGER, transport.abort)
 
     # For the listener.
 
@@ -270,14 +276,20 @@ class TcpCarrier(asyncio.Protocol):
 
     def cancel(self) -> None:
         """The server stops and has no more time."""
-        for task in self.tasks[1:]:  # the handler; the other task then comes to its end
+        for task in self.tasks:
             task.cancel()
 
     def look(self, now: float) -> None:
-        """Give a client up that takes nothing while much waits."""
-        waiting = self._transport.get_write_buffer_size() if self._transport else 0
+        """Give a client up that takes nothing while much waits, or anything behind a goodbye; end what has lingered."""
+        if self._transport is None:
+            return
+        waiting = self._transport.get_write_buffer_size()
         taken = self._written - waiting
-        if waiting <= HIGH_WATER:
+        if self._close is not None and waiting == 0:
+            self._linger_end = self._linger_end or now + LINGER
+            if now >= self._linger_end:
+                self._transport.abort()
+        elif self._close is None and waiting <= HIGH_WATER:
             self._stalled = None
         elif self._stalled is None or taken > self._stalled[1]:
             self._stalled = (now, taken)
@@ -364,11 +376,15 @@ class TcpCarrier(asyncio.Protocol):
 
     async def _await_end(self, worker: asyncio.Task[None]) -> None:
         await self._ended.wait()
-        await asyncio.wait({worker}, timeout=self._listener.handler_grace)
-        await self._server.release(self, self._close or Close(CloseCode.ABNORMAL, "", clean=False))
-        await self._lost.wait()
-        await asyncio.wait({worker})
-        self._listener.discard(self)
+        try:
+            await asyncio.wait({worker}, timeout=self._listener.handler_grace)
+        finally:  # when the server has no more time as well
+            try:
+                await self._server.release(self, self._close or Close(CloseCode.ABNORMAL, "", clean=False))
+                await self._lost.wait()
+                await asyncio.wait({worker})
+            finally:
+                self._listener.discard(self)
 
     def _end(self, close: Close) -> None:
         if self._close is None:

@@ -39,7 +39,8 @@ class Unsettled:
         """Message ``serial`` was sent for the subscription ``ordinal``."""
         self._waiting[ordinal, serial] = None
         if len(self._waiting) > self._limit:
-            (_, self._forgotten), _ = self._waiting.popitem(last=False)
+            (_, oldest), _ = self._waiting.popitem(last=False)
+            self._forgotten = max(self._forgotten, oldest)
 
     def settle(self, ordinal: int, serial: int) -> tuple[Subscription, list[int]] | None:
         """What an ACK or NACK of message ``serial`` is about.

@@ -7,7 +7,7 @@ Does not know: any broker; connections, frames, controllers.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..codec import PreparedMessage
 from ..destinations import Pattern
@@ -37,14 +37,21 @@ class Subscriber(Protocol):
         ...
 
 
+@runtime_checkable
 class Broker(Protocol):
     """Takes what is published, and gives it to whoever has subscribed.
 
     Attributes:
         separator: between the segments of a destination, ``"/"`` or ``"."``.
+        prefixes: of the destinations that it serves; the server's own lie elsewhere.
     """
 
     separator: str
+
+    @property
+    def prefixes(self) -> Sequence[str]:
+        """See above."""
+        ...
 
     async def start(self) -> None:
         """Before the first call of the others."""

@@ -50,6 +50,10 @@ class EmbeddedBroker:
     def __bool__(self) -> bool:
         return True  # one without subscriptions is a broker all the same
 
+    @property
+    def prefixes(self) -> Sequence[str]:
+        return self.topics
+
     async def start(self) -> None:
         """Nothing to do."""
 

@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import (
+    AccessRefused,
     HandlerFailed,
     InvalidController,
     PayloadInvalid,
+    RemoteError,
     SessionClosed,
     UnknownDestination,
-    Unserved,
     UsageError,
 )
 from ..broker.base import Broker
@@ -33,7 +34,7 @@ from ..frame import Frame
 from ..messaging import Messaging
 from ..payloads import Payloads
 from ..subscription import Subscription
-from ..tasks import Tasks
+from ..tasks import Tasks, give_way
 from .arguments import Arguments, Call
 from .mapping import OWN_QUEUE, Controller, Kind, Mapped, Reply
 
@@ -41,6 +42,9 @@ logger = logging.getLogger("sockbridge.stomp")
 
 DEFAULT_PREFIX = "/topic"
 """Before the destination, for what a function without a target returns."""
+
+VALUES_PER_TURN = 64
+"""Values of a stream that never waits, before others get their turn."""
 
 ErrorMessage = Callable[[Exception], str]
 """What a client may be told about an exception, where it asked for a receipt."""
@@ -148,7 +152,8 @@ class Dispatcher:
             subscription: that asked; None for a SEND.
 
         Raises:
-            Unserved: it failed, and no exception handler is declared for that. It has been logged.
+            Unserved: it failed, and no exception handler is declared for that.
+            AccessRefused: the function raised it.
         """
         try:
             result = await _outcome(found)
@@ -174,6 +179,7 @@ class Dispatcher:
                     raise InvalidController(f"{mapped.name}: {other} serves {kind.__name__} already")
                 self._catchers[key] = route
             return
+        self._check_default_target(mapped)
         for destination in mapped.destinations:
             text = join(controller.prefix, destination, self._separator)
             try:
@@ -185,6 +191,14 @@ class Dispatcher:
                 raise InvalidController(f"{mapped.name}: {self._taken[mapped.kind, shape]} serves {text!r} already")
             self._taken[mapped.kind, shape] = mapped.name
             self._tables[mapped.kind].add(pattern, Route(controller, mapped, pattern, self._payloads))
+
+    def _check_default_target(self, mapped: Mapped) -> None:
+        returned = getattr(mapped.function, "__annotations__", {}).get("return")
+        is_silent = mapped.kind is Kind.SUBSCRIBE or not mapped.is_default or returned in (None, "None")
+        if not is_silent and not self._broker.serves(f"{DEFAULT_PREFIX}/x"):
+            raise InvalidController(
+                f"{mapped.name}: say send_to=, since the broker does not serve {DEFAULT_PREFIX}, where results go else"
+            )
 
     # A call.
 
@@ -235,15 +249,19 @@ class Dispatcher:
     async def _stream(self, found: Found, values: AsyncIterator[Any], subscription: Subscription | None) -> None:
         connection = found.call.connection
         try:
+            count = 0
             async for value in values:
                 await self._reply(found, value, subscription)
                 await connection.carrier.drain()  # as fast as the one who asked takes it
+                count += 1
+                if count % VALUES_PER_TURN == 0:
+                    await give_way()
         except SessionClosed:  # the client has gone
             return
         except Exception as error:
             try:
                 await self._catch(found, error, subscription)
-            except Unserved:  # has been logged, and nobody waits for it
+            except RemoteError:  # nobody waits for it
                 self._counters.unserved += 1
         finally:
             await _end(values)
@@ -272,11 +290,10 @@ class Dispatcher:
                     return self._catchers[owner, base]
         return None
 
-    def _report(self, route: Route, call: Call, error: Exception) -> Unserved:
+    def _report(self, route: Route, call: Call, error: Exception) -> RemoteError:
         name, connection = route.mapped.name, call.connection
-        if isinstance(error, PayloadInvalid):
-            logger.info("connection %s: %s was not called: %s", connection.id, name, error)
-            return error
+        if isinstance(error, (AccessRefused, PayloadInvalid)):
+            return error  # the client's fault
         logger.error("connection %s: %s failed", connection.id, name, exc_info=error)
         text = "the server failed to serve this"
         if self._error_message is not None:

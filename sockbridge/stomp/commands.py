@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
-from ..errors import AccessRefused, BadFrame, RemoteError, UnknownDestination, Unserved, UsageError
+from ..errors import AccessRefused, BadFrame, HandlerFailed, RemoteError, UnknownDestination, Unserved, UsageError
 from ..sockjs.framing import CloseCode
 from .broker.base import Broker
 from .connection import State, StompConnection
@@ -123,6 +123,8 @@ class Commands:
                 if is_login:
                     raise AccessRefused("connecting is not allowed")
                 return None
+            if not isinstance(seen, Frame):
+                raise TypeError(f"an interceptor returns a Frame or None, not {seen!r}")
             frame = seen
         return frame
 
@@ -314,6 +316,8 @@ class Commands:
 
     def fail(self, connection: StompConnection, error: RemoteError, frame: Frame | None = None) -> None:
         """The client is told, and its connection ends."""
+        if connection.has_ended:
+            return
         self._counters.faults += 1
         logger.info("connection %s: ended, since %s", connection.id, printable(error))
         connection.fail(error, frame)
@@ -325,7 +329,8 @@ class Commands:
         connection.unserved += 1
         # The first of a connection is worth a line; a client that goes on fills no disk.
         level = logging.INFO if connection.unserved == 1 else logging.DEBUG
-        logger.log(level, "connection %s: not served: %s", connection.id, printable(error))
+        if not isinstance(error, HandlerFailed):  # that was logged where it happened
+            logger.log(level, "connection %s: not served: %s", connection.id, printable(error))
         is_silent = self._options.is_spring and isinstance(error, UnknownDestination)
-        if frame.receipt is not None and not is_silent:
+        if (frame.receipt is not None and not is_silent) or connection.state is State.CONNECTING:
             self.fail(connection, error, frame)

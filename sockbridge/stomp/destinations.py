@@ -223,10 +223,10 @@ class Pattern:
     @property
     def specificity(self) -> tuple[int, int, int, int]:
         """For choosing among patterns that match: the greater, the more closely it says what it wants."""
-        wild = [match[0] for match in _WILD.finditer(self.text)]
-        double = sum(segment.is_deep for segment in self.segments)
-        names = len(self.variables)
-        return -double, -(len(wild) - names), -names, len(_WILD.sub("", self.text))
+        wild = _WILD.findall(self.text)
+        deep = sum(segment.is_deep for segment in self.segments)
+        stars = len(wild) - len(self.variables)
+        return -deep, -len(wild), len(_WILD.sub("", self.text)), -stars
 
 
 def _match(segments: Sequence[Segment], parts: Sequence[str]) -> dict[str, str] | None:

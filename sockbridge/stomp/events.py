@@ -20,7 +20,8 @@ logger = logging.getLogger("sockbridge.stomp")
 class Events:
     """Override what you need; each does nothing. An exception out of one is logged and changes nothing.
 
-    For one connection the calls never overlap and come in the order of what they tell.
+    For one connection the calls come in the order of what they tell, and do not overlap; but a call that outlives its
+    client by more than ``disconnect_delay`` (over TCP ``handler_grace``) is not waited for.
     """
 
     async def on_connected(self, connection: StompConnection) -> None:

@@ -122,32 +122,36 @@ class Policy:
         Raises:
             InvalidOption: a rule is none, or its destination is no pattern.
         """
-        self._rules: dict[Action, list[tuple[Pattern | None, Who]]] = {action: [] for action in Action}
+        self._connect: Who | None = None
+        self._rules: dict[Action, list[tuple[Pattern, Who]]] = {Action.SUBSCRIBE: [], Action.SEND: []}
         for rule in rules:
             if not isinstance(rule, Rule):
                 raise InvalidOption(f"policy is a list of Rule.connect(...), .subscribe(...), .send(...), not {rule!r}")
             if not callable(rule.who) or is_async(rule.who):
                 raise InvalidOption(f"the last value of {rule!r} is a plain function, e.g. LOGGED_IN or has_role(...)")
+            if rule.action is Action.CONNECT:
+                if self._connect is not None:
+                    raise InvalidOption("the first Rule.connect(...) decides, so a second would never be asked")
+                self._connect = rule.who
+                continue
             try:
-                pattern = Pattern(rule.destination, separator) if rule.action is not Action.CONNECT else None
+                pattern = Pattern(rule.destination, separator)
             except UsageError as error:
                 raise InvalidOption(f"policy: {error} ({rule.destination!r})") from None
             self._rules[rule.action].append((pattern, rule.who))
-        if len(self._rules[Action.CONNECT]) != 1:
-            raise InvalidOption(
-                "policy holds one Rule.connect(...), e.g. Rule.connect(LOGGED_IN); without, nobody could"
-            )
+
+    @property
+    def admits(self) -> bool:
+        """Is there a rule for connecting? Without one nobody gets in."""
+        return self._connect is not None
 
     def check_connect(self, user: User | None) -> None:
         """
         Raises:
             AccessRefused: this user may not connect.
         """
-        for _, who in self._rules[Action.CONNECT]:
-            if _allows(who, user, {}):
-                return
-            break
-        raise AccessRefused("connecting is not allowed")
+        if self._connect is None or not _allows(self._connect, user, {}):
+            raise AccessRefused("connecting is not allowed")
 
     def check_send(self, user: User | None, destination: str) -> None:
         """
@@ -155,7 +159,7 @@ class Policy:
             AccessRefused: this user may not send there.
         """
         for pattern, who in self._rules[Action.SEND]:
-            variables = pattern.match(destination) if pattern else None
+            variables = pattern.match(destination)
             if variables is not None:
                 if _allows(who, user, variables):
                     return
@@ -168,8 +172,6 @@ class Policy:
             AccessRefused: this user may not subscribe to all that ``wanted`` matches.
         """
         for pattern, who in self._rules[Action.SUBSCRIBE]:
-            if pattern is None:
-                continue
             variables = pattern.match(wanted.text)
             if not wanted.is_literal:
                 if not pattern.overlaps(wanted):

@@ -153,6 +153,8 @@ class StompServer(SessionHandler):
             raise InvalidOption("authenticate is a coroutine function that takes the login (async def ...)")
         self._authenticate = authenticate
         self._policy = Policy(self._default_policy() if policy is None else policy, broker.separator)
+        if not self._policy.admits:
+            raise InvalidOption("policy lets nobody in: add Rule.connect(...), e.g. Rule.connect(LOGGED_IN)")
         self._watch = outbound_of(interceptors)
         self._audience = Audience(events)
         self._listeners = tuple(listeners)

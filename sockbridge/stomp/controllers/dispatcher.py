@@ -219,7 +219,7 @@ class Dispatcher:
             value, headers = value.payload, value.headers
         call, mapped = found.call, found.route.mapped
         if mapped.is_default and subscription is not None:
-            if subscription.key in call.connection.subscriptions:
+            if call.connection.subscriptions.get(subscription.key) is subscription:
                 subscription.deliver(self._messaging.prepare(call.frame.destination, value, headers))
             return
         for target in (DEFAULT_PREFIX + call.path,) if mapped.is_default else mapped.send_to:
@@ -320,8 +320,12 @@ async def _outcome(found: Found) -> Any:
 
 async def _end(values: AsyncIterator[Any]) -> None:
     close = getattr(values, "aclose", None)  # generators have it, other iterators need not
-    if close is not None:
+    if close is None:
+        return
+    try:
         await close()
+    except Exception:  # the application's: nobody waits for what it cleans up
+        logger.exception("a stream failed at its end")
 
 
 def _specificity(route: Route) -> tuple[int, int, int, int]:

@@ -39,6 +39,8 @@ TEXT: Final = 0x81
 BINARY: Final = 0x82
 PING: Final = b"\x89\x00"
 
+VERSION: Final = "13"
+
 # Codes below 3000 that may stand in a close frame (RFC 6455, 7.4.1); the others only describe.
 SENDABLE_CODES: Final = frozenset({*range(1000, 1004), *range(1007, 1012)})
 
@@ -322,10 +324,19 @@ class WebSocketTransport(Transport):
             await response.prepare(request)
         except web.HTTPBadRequest:
             logger.info("%s: not a websocket handshake", self.name)
-            raise Refusal(self.admission.error(request, 400, "Not a valid websocket request.\n")) from None
+            raise Refusal(self._no_handshake(request)) from None
         except ConnectionError:  # the client has gone already
             raise Refusal(web.Response()) from None
         return response
+
+    def _no_handshake(self, request: web.Request) -> web.Response:
+        # One of another version may come again with ours; RFC 6455, 4.2.2 and 4.4.
+        version = request.headers.get("Sec-WebSocket-Version", VERSION)
+        if version == VERSION:
+            return self.admission.error(request, 400, "Not a valid websocket request.\n")
+        answer = self.admission.error(request, 426, "This server speaks version 13 of the protocol.\n")
+        answer.headers["Sec-WebSocket-Version"] = VERSION
+        return answer
 
     def _agree(self, request: web.Request) -> str | None:
         offered = request.headers.get("Sec-WebSocket-Protocol", "").split(",")

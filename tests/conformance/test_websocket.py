@@ -57,12 +57,19 @@ async def test_a_plain_get_is_no_websocket(wire: Wire, target: str) -> None:
         {"Upgrade": "h2c"},
         {"Sec-WebSocket-Key": "short"},
         {"Sec-WebSocket-Key": ""},
-        {"Sec-WebSocket-Version": "99"},
     ],
 )
 async def test_a_faulty_handshake_is_refused(wire: Wire, target: str, changed: dict[str, str]) -> None:
     """Rule 4.2."""
     assert (await wire.request("GET", target, headers=UPGRADE | changed)).status == 400
+
+
+@pytest.mark.parametrize("target", SOCKETS)
+@pytest.mark.parametrize("version", ["99", "12", "13, 8"])
+async def test_a_handshake_of_another_version_is_told_ours(wire: Wire, target: str, version: str) -> None:
+    """Rule 4.2."""
+    answer = await wire.request("GET", target, headers=UPGRADE | {"Sec-WebSocket-Version": version})
+    assert (answer.status, answer.headers["Sec-WebSocket-Version"]) == (426, "13")
 
 
 @pytest.mark.parametrize("target", SOCKETS)

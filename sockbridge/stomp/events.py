@@ -82,6 +82,11 @@ class Audience:
         for events in self._events[: self._connections.pop(connection, 0)]:
             await self._tell(events.on_disconnected, connection, close)
 
+    def forget(self, connection: StompConnection) -> None:
+        """Nothing more is told of ``connection``. May be called twice."""
+        self._subscriptions.pop(connection, None)
+        self._connections.pop(connection, None)
+
     async def _tell(self, call: Callable[..., Awaitable[None]], *values: object) -> None:
         try:
             await call(*values)

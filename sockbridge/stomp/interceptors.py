@@ -72,10 +72,22 @@ def outbound_of(interceptors: Sequence[Interceptor]) -> Watch | None:
                 return None
             if seen is None:
                 return None
-            if not isinstance(seen, Frame) or not all(isinstance(value, str) for value in seen.headers.values()):
+            if not _is_frame(seen):
                 logger.error("connection %s: an interceptor made no frame of %s", connection.id, frame.command)
                 return None
             frame = seen
         return frame
 
     return watch
+
+
+def _is_frame(value: object) -> bool:
+    # Whatever else would break the words of others as well: the publisher's, or those behind it on the wire.
+    return (
+        isinstance(value, Frame)
+        and isinstance(value.body, bytes)
+        and all(
+            isinstance(name, str) and isinstance(text, str) and name and "\0" not in name + text
+            for name, text in value.headers.items()
+        )
+    )

@@ -288,8 +288,11 @@ class StompServer(SessionHandler):
         if connection in self._connected:
             del self._connected[connection]
             self.counters.disconnected += 1
-        await self._commands.end_subscriptions(connection)
-        await self._audience.disconnected(connection, close)
+        try:
+            await self._commands.end_subscriptions(connection)
+            await self._audience.disconnected(connection, close)
+        finally:
+            self._audience.forget(connection)
 
     # The login.
 

@@ -1,6 +1,7 @@
-"""The server that conformance suites of SockJS expect: ``python -m demo.conformance --port 8081``.
+"""The server that conformance suites expect: ``python -m demo.conformance --port 8081 [--stomp-port 61613]``.
 
-sockjs-protocol's and sockjs-client's own tests look for these endpoints, with these options, at these URLs.
+sockjs-protocol's and sockjs-client's own tests look for the SockJS endpoints, with these options, at these URLs.
+Suites of STOMP find a broker at ``/stomp`` and, with ``--stomp-port``, the same one over TCP.
 
 Knows: what each endpoint does.
 Does not know: who tests it.
@@ -11,14 +12,20 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from typing import Final
 
 from aiohttp import web
 
 import sockbridge
-from sockbridge import Message, Session, SessionHandler
+from sockbridge import Message, Session, SessionHandler, stomp
 
 from .scripts import SOCKJS
-from .serving import add_static, arguments, run, script_url
+from .serving import add_static, arguments, port_number, run, script_url
+
+LARGEST_BODY: Final = 20 * 1024 * 1024
+
+ROOM: Final = 8 * LARGEST_BODY
+"""Bytes that may wait for a STOMP client: several of the largest bodies, quoted for SockJS."""
 
 
 class Echo(SessionHandler):
@@ -83,17 +90,40 @@ class Ticker(SessionHandler):
             self.endpoint.broadcast("tick!")
 
 
-def make_app(client_url: str | None = None) -> web.Application:
+async def authenticate(login: stomp.Login) -> str | None:
+    """The one user is guest, with the passcode guest."""
+    return "guest" if (login.login, login.passcode) == ("guest", "guest") else None
+
+
+def make_stomp(tcp_listener: stomp.TcpListener | None = None) -> stomp.StompServer:
+    """Topics under ``/topic`` that everybody who has logged in may send to."""
+    return stomp.StompServer(
+        stomp.EmbeddedBroker(topics=["/topic"]),
+        authenticate=authenticate,
+        policy=[
+            stomp.Rule.connect(stomp.LOGGED_IN),
+            stomp.Rule.subscribe("/topic/**", stomp.LOGGED_IN),
+            stomp.Rule.send("/topic/**", stomp.LOGGED_IN),
+        ],
+        listeners=[tcp_listener] if tcp_listener else [],
+        heart_beat_min_ms=1000,
+        max_body_size=LARGEST_BODY,
+        max_transaction_size=ROOM,
+    )
+
+
+def make_app(client_url: str | None = None, tcp_listener: stomp.TcpListener | None = None) -> web.Application:
     """All endpoints in one application.
 
     Args:
         client_url: the script of the iframe pages; None: our own copy of it if fetched, else the CDN's.
+        tcp_listener: another way to the broker of ``/stomp``.
     """
     client_url = client_url or script_url(SOCKJS)
     app = web.Application()
     add_static(app)
 
-    def mount(prefix: str, handler: SessionHandler, **options: bool) -> sockbridge.Endpoint:
+    def mount(prefix: str, handler: SessionHandler, **options: int) -> sockbridge.Endpoint:
         # The suites come from other origins, and jsonp is served to all origins or not at all.
         return sockbridge.mount(
             app,
@@ -102,7 +132,7 @@ def make_app(client_url: str | None = None) -> web.Application:
             allowed_origins="*",
             client_url=client_url,
             response_limit=4096,  # so that a test soon sees a stream end
-            **options,  # type: ignore[arg-type]  # websocket and jsessionid, both bool here
+            **options,  # type: ignore[arg-type]  # switches and sizes, all int here
         )
 
     mount("/echo", Echo())
@@ -113,17 +143,27 @@ def make_app(client_url: str | None = None) -> web.Application:
     broadcast, ticker = Broadcast(), Ticker()
     broadcast.endpoint = mount("/broadcast", broadcast)
     ticker.endpoint = mount("/ticker", ticker)
+    mount("/stomp", make_stomp(tcp_listener), max_message_size=ROOM, send_buffer_limit=ROOM)
     return app
 
 
 def main() -> int:
     """The command line."""
-    parser = arguments("demo.conformance", "The endpoints that SockJS conformance suites expect.", port=8081)
+    parser = arguments(
+        "demo.conformance", "The endpoints that conformance suites of SockJS and STOMP expect.", port=8081
+    )
     parser.add_argument(
         "--client-url", help="script of the iframe pages; default: sockjs-client as fetched, or a CDN's"
     )
+    parser.add_argument(
+        "--stomp-port", type=port_number, help="serve the broker of /stomp over TCP as well; 0 takes a free port"
+    )
     chosen = parser.parse_args()
-    return run(make_app(chosen.client_url), chosen.host, chosen.port, "Conformance endpoints at {url}, e.g. {url}/echo")
+    tcp_listener = None
+    if chosen.stomp_port is not None:
+        tcp_listener = stomp.TcpListener(chosen.host, chosen.stomp_port, send_buffer_limit=ROOM)
+    app = make_app(chosen.client_url, tcp_listener)
+    return run(app, chosen.host, chosen.port, "Conformance endpoints at {url}, e.g. {url}/echo", tcp_listener)
 
 
 if __name__ == "__main__":

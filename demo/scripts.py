@@ -121,7 +121,8 @@ def fetch(script: Script) -> None:
         if done.returncode != 0 or not archives:
             raise FetchFailed(f"npm could not fetch {script.package}: {done.stderr.strip()[-300:]}")
         with tarfile.open(archives[0]) as archive:
-            member = archive.extractfile(f"package/{script.member}")
+            path = f"package/{script.member}"
+            member = archive.extractfile(path) if path in archive.getnames() else None
             content = member.read() if member is not None else b""
     if not script.is_intact(content):
         raise FetchFailed(f"{script.package}@{script.version} is not what was pinned; nothing was kept")

@@ -17,7 +17,7 @@ import secrets
 import socket
 import ssl as tls
 from collections import deque
-from typing import Final
+from typing import Final, cast
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
@@ -299,16 +299,16 @@ class TcpCarrier(asyncio.Protocol):
     # For the loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # Not asserted: uvloop's transports are of another family, and do the same.
+        self._transport = cast(asyncio.Transport, transport)
         if not self._listener.add(self):
             self._end(Close(CloseCode.GOING_AWAY, "too many connections"))
-            transport.close()
+            self._transport.close()
             return
         peer = transport.get_extra_info("peername") or ("",)
         self.handshake = Handshake(f"stomp://{self._listener.host}", _NO_HEADERS, str(peer[0]), None, {})
         _keep_alive(transport.get_extra_info("socket"))
-        transport.set_write_buffer_limits(HIGH_WATER)
+        self._transport.set_write_buffer_limits(HIGH_WATER)
         connection = self._server.attach(self)
         worker = self._loop.create_task(self._work(connection), name=f"sockbridge stomp {self.id}")
         self.tasks = (self._loop.create_task(self._await_end(worker)), worker)

@@ -18,8 +18,7 @@ from aiohttp import web
 from msgspec import Meta
 
 import sockbridge
-from sockbridge import stomp
-from sockbridge.errors import AccessRefused, PayloadInvalid
+from sockbridge import AccessRefused, PayloadInvalid, stomp
 
 from .scripts import SOCKJS, STOMPJS
 from .serving import add_page, arguments, run, script_url
@@ -61,17 +60,17 @@ async def say(room: Name, draft: Draft, user: stomp.User) -> Said:
 
 
 @people.message_mapping("/{name}", send_to_user="/queue/private")
-async def whisper(name: Name, draft: Draft, user: stomp.User, connection: stomp.StompConnection) -> Said:
+async def whisper(name: Name, draft: Draft, user: stomp.User, messaging: stomp.Messaging) -> Said:
     """To the other person's tabs; what is returned goes to one's own."""
     said = Said(user.name, name, draft.text)
-    if name != user.name and not await server_of(connection).messaging.send_to_user(name, "/queue/private", said):
+    if name != user.name and not await messaging.send_to_user(name, "/queue/private", said):
         raise NotHere(f"{name} is not here")
     return said
 
 
 @people.subscribe_mapping("/here")
-async def here(connection: stomp.StompConnection) -> list[str]:
-    return sorted(server_of(connection).users)
+async def here(users: stomp.UserRegistry) -> list[str]:
+    return sorted(users)
 
 
 @people.exception_handler(NotHere, PayloadInvalid, send_to_user="/queue/errors", broadcast=False, everywhere=True)
@@ -83,7 +82,8 @@ class Presence(stomp.Events):
     """Tells everybody who is here, whenever that has changed."""
 
     async def on_connected(self, connection: stomp.StompConnection) -> None:
-        await server_of(connection).messaging.send("/topic/people", await here(connection))
+        server: stomp.StompServer = connection.handshake.app[SERVER]
+        await server.messaging.send("/topic/people", await here(server.users))
 
     async def on_disconnected(self, connection: stomp.StompConnection, close: sockbridge.Close) -> None:
         await self.on_connected(connection)
@@ -117,11 +117,6 @@ def make_app() -> web.Application:
     )
     sockbridge.mount(app, "/chat", app[SERVER], client_url=script_url(SOCKJS))
     return app
-
-
-def server_of(connection: stomp.StompConnection) -> stomp.StompServer:
-    server: stomp.StompServer = connection.handshake.app[SERVER]
-    return server
 
 
 def main() -> int:

@@ -94,8 +94,8 @@ MAY_IMPORT: dict[str, str] = {
     ),
     "stomp/controllers/dispatcher": (
         "errors stomp/frame stomp/destinations stomp/subscription stomp/connection stomp/tasks "
-        "stomp/payloads stomp/broker/base stomp/controllers/arguments stomp/controllers/mapping "
-        "stomp/counters stomp/messaging"
+        "stomp/registry stomp/payloads stomp/broker/base stomp/controllers/arguments "
+        "stomp/controllers/mapping stomp/counters stomp/messaging"
     ),
     "stomp/commands": (
         "errors sockjs/framing stomp/options stomp/frame stomp/destinations stomp/policy "

@@ -23,11 +23,15 @@ FORBIDDEN: Final = RESERVED - {CONTENT_TYPE}
 
 
 class Messaging:
-    """``server.messaging``. Belongs to the thread of the server's event loop."""
+    """``server.messaging``. Belongs to the thread of the server's event loop.
+
+    Attributes:
+        users: who is there.
+    """
 
     def __init__(self, broker: Broker, users: UserRegistry, payloads: Payloads, user_prefix: str) -> None:
         self._broker = broker
-        self._users = users
+        self.users = users
         self._payloads = payloads
         self._user_prefix = user_prefix
         self._serials = itertools.count(1)
@@ -63,7 +67,7 @@ class Messaging:
         Raises:
             UsageError, TypeError: see ``send``.
         """
-        return self._to(self._users.connections(name), destination, payload, headers)
+        return self._to(self.users.connections(name), destination, payload, headers)
 
     async def send_to_connection(
         self, connection: StompConnection, destination: str, payload: Any, headers: Mapping[str, str] | None = None
@@ -116,4 +120,4 @@ class Messaging:
     ) -> int:
         if not destination.startswith("/"):
             raise UsageError(f'a destination of a user starts with /, e.g. "/queue/errors", not {destination!r}')
-        return self._users.deliver(connections, self.prepare(self._user_prefix + destination, payload, headers))
+        return self.users.deliver(connections, self.prepare(self._user_prefix + destination, payload, headers))

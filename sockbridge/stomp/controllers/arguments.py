@@ -100,13 +100,21 @@ class Arguments:
     """What fills the parameters of one function."""
 
     def __init__(
-        self, function: Callable[..., Any], name: str, variables: Collection[str], payloads: Payloads, *, catches: bool
+        self,
+        function: Callable[..., Any],
+        name: str,
+        variables: Collection[str],
+        payloads: Payloads,
+        *,
+        catches: bool,
+        services: Mapping[type, object] | None = None,
     ) -> None:
         """
         Args:
             name: of the function, for messages to people.
             variables: that the mapping has.
             catches: it is an exception handler.
+            services: what parameters of these very types get, in every call.
 
         Raises:
             InvalidController: a parameter cannot be filled; the text names it.
@@ -115,6 +123,7 @@ class Arguments:
         self._variables = variables
         self._payloads = payloads
         self._catches = catches
+        self._services = services or {}
         self._has_payload = ""
         self._resolvers: dict[str, Resolve] = {}
         bound = function.keywords if isinstance(function, functools.partial) else {}
@@ -184,6 +193,9 @@ class Arguments:
             return lambda call: call.connection
         if inner is Frame:
             return lambda call: call.frame
+        if isinstance(inner, type) and inner in self._services:
+            service = self._services[inner]
+            return lambda call: service
         if inner is Headers:
             return lambda call: Headers(call.frame.headers)
         if isinstance(inner, type) and issubclass(inner, User):

@@ -33,6 +33,7 @@ from ..destinations import Pattern, PatternTable
 from ..frame import Frame
 from ..messaging import Messaging
 from ..payloads import Payloads
+from ..registry import UserRegistry
 from ..subscription import Subscription
 from ..tasks import Tasks, give_way
 from .arguments import Arguments, Call
@@ -64,14 +65,23 @@ class Route:
 
     __slots__ = ("arguments", "controller", "is_concurrent", "mapped", "pattern")
 
-    def __init__(self, controller: Controller, mapped: Mapped, pattern: Pattern | None, payloads: Payloads) -> None:
+    def __init__(
+        self,
+        controller: Controller,
+        mapped: Mapped,
+        pattern: Pattern | None,
+        payloads: Payloads,
+        services: Mapping[type, object],
+    ) -> None:
         variables = pattern.variables if pattern else ()
         self.controller = controller
         self.mapped = mapped
         self.pattern = pattern
         self.is_concurrent = mapped.is_concurrent
         catches = mapped.kind is Kind.EXCEPTION
-        self.arguments = Arguments(mapped.function, mapped.name, variables, payloads, catches=catches)
+        self.arguments = Arguments(
+            mapped.function, mapped.name, variables, payloads, catches=catches, services=services
+        )
         # An exception handler uses the variables of whatever call has failed, which differ.
         for target in () if catches else (*mapped.send_to, *mapped.send_to_user):
             for name in _VARIABLE.findall(target):
@@ -115,6 +125,7 @@ class Dispatcher:
         self._separator = broker.separator
         self._broker = broker
         self._payloads = payloads
+        self._services: Mapping[type, object] = {Messaging: messaging, UserRegistry: messaging.users}
         self._tasks = tasks
         self._counters = counters
         self._error_message = error_message
@@ -171,7 +182,7 @@ class Dispatcher:
             if not self._broker.serves(_VARIABLE.sub("x", target)):
                 raise InvalidController(f"{mapped.name}: the broker does not serve send_to={target!r}")
         if mapped.kind is Kind.EXCEPTION:
-            route = Route(controller, mapped, None, self._payloads)
+            route = Route(controller, mapped, None, self._payloads, self._services)
             for kind in mapped.exceptions:
                 key = (None if mapped.is_everywhere else controller, kind)
                 if key in self._catchers:
@@ -190,7 +201,7 @@ class Dispatcher:
             if (mapped.kind, shape) in self._taken:
                 raise InvalidController(f"{mapped.name}: {self._taken[mapped.kind, shape]} serves {text!r} already")
             self._taken[mapped.kind, shape] = mapped.name
-            self._tables[mapped.kind].add(pattern, Route(controller, mapped, pattern, self._payloads))
+            self._tables[mapped.kind].add(pattern, Route(controller, mapped, pattern, self._payloads, self._services))
 
     def _check_default_target(self, mapped: Mapped) -> None:
         returned = getattr(mapped.function, "__annotations__", {}).get("return")

@@ -1114,3 +1114,20 @@ async def test_a_variable_is_marked_and_named_otherwise() -> None:
     found = await world.send("/41")
     assert got(carrier) == [("/topic/41", "42")]
     assert found.is_concurrent
+
+
+async def test_a_function_may_ask_for_the_servers_messaging_and_users() -> None:
+    controller = Controller()
+    asked: list[object] = []
+
+    @controller.message_mapping("/ask")
+    async def ask(messaging: Messaging, users: UserRegistry | None, text: str) -> None:
+        asked.extend([messaging, users, text])
+        await messaging.send("/topic/asked", text)
+
+    world = World(controller)
+    listener = await world.listen()
+    await world.send("/ask", b"well")
+    assert isinstance(asked[0], Messaging)
+    assert asked[1:] == [world.users, "well"]
+    assert got(listener) == [("/topic/asked", "well")]

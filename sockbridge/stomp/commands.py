@@ -23,7 +23,7 @@ from .controllers.dispatcher import Dispatcher, Found
 from .counters import StompCounters
 from .destinations import Pattern, fault_of, has_prefix
 from .events import Audience
-from .frame import CONTENT_TYPE, DESTINATION, ID, Command, Frame, Version, is_reserved, printable, require
+from .frame import CONTENT_TYPE, DESTINATION, ID, TRANSACTION, Command, Frame, Version, is_reserved, printable, require
 from .interceptors import Inbound
 from .messaging import Messaging
 from .options import StompOptions
@@ -220,9 +220,19 @@ class Commands:
         if fault:
             raise BadFrame("no such destination", fault)
         self._policy.check_send(connection.user, destination)
-        if connection.transactions.hold(frame):
+        if TRANSACTION in frame.headers:
+            self._check_served(connection, frame)  # while the client can still abort
+            connection.transactions.hold(frame)
             return False
         return await self._apply_send(connection, frame)
+
+    def _check_served(self, connection: StompConnection, frame: Frame) -> None:
+        destination = frame.destination
+        path = self._app_path(destination)
+        if path is not None:
+            self._dispatcher.find_message(connection, frame, path)
+        elif not has_prefix(destination, self._user_prefix) and not self._broker.serves(destination):
+            raise UnknownDestination(f"nobody serves SEND to {destination[:200]!r}")
 
     async def _apply_send(self, connection: StompConnection, frame: Frame) -> bool:
         destination = frame.destination
@@ -230,15 +240,14 @@ class Commands:
         if path is not None:
             found = self._dispatcher.find_message(connection, frame, path)
             return await self._run(connection, frame, found)
+        self._check_served(connection, frame)
         headers = {name: value for name, value in frame.headers.items() if not is_reserved(name)}
         if CONTENT_TYPE in frame.headers:
             headers[CONTENT_TYPE] = frame.headers[CONTENT_TYPE]
         if has_prefix(destination, self._user_prefix):
             self._send_to_user(destination, headers, frame.body)
-        elif self._broker.serves(destination):
-            await self._broker.publish(self._messaging.assemble(destination, headers, frame.body))
         else:
-            raise UnknownDestination(f"nobody serves SEND to {destination[:200]!r}")
+            await self._broker.publish(self._messaging.assemble(destination, headers, frame.body))
         return True
 
     def _send_to_user(self, destination: str, headers: Mapping[str, str], body: bytes) -> None:
@@ -277,7 +286,8 @@ class Commands:
     # Acknowledgements and transactions.
 
     async def _settle(self, connection: StompConnection, frame: Frame) -> bool:
-        if connection.transactions.hold(frame):
+        if TRANSACTION in frame.headers:
+            connection.transactions.hold(frame)
             return False
         return await self._apply_settle(connection, frame)
 
@@ -326,9 +336,8 @@ class Commands:
         """The application did not serve a frame: the client is told only if it asked for a receipt, as STOMP has no
         other way to say no."""
         self._counters.unserved += 1
-        connection.unserved += 1
         # The first of a connection is worth a line; a client that goes on fills no disk.
-        level = logging.INFO if connection.unserved == 1 else logging.DEBUG
+        level = logging.INFO if connection.count_unserved() == 1 else logging.DEBUG
         if not isinstance(error, HandlerFailed):  # that was logged where it happened
             logger.log(level, "connection %s: not served: %s", connection.id, printable(error))
         is_silent = self._options.is_spring and isinstance(error, UnknownDestination)

@@ -26,6 +26,7 @@ from .codec import Decoder, Dialect, Limits, dialect
 from .destinations import Pattern
 from .frame import (
     ACCEPT_VERSION,
+    ACK,
     CONTENT_LENGTH,
     CONTENT_TYPE,
     HEART_BEAT,
@@ -120,9 +121,7 @@ class StompConnection:
         version: of the protocol; 1.0 until it is agreed on.
         user: who it is; None for a guest.
         subscriptions: by their keys (ids); read-only for applications.
-        is_busy: a frame of it is being worked on.
         undelivered: messages that this client could not be told: binary over SockJS.
-        unserved: frames of it that the application did not serve.
     """
 
     __slots__ = (
@@ -133,23 +132,23 @@ class StompConnection:
         "_has_read",
         "_has_written",
         "_heart_beat",
+        "_is_busy",
         "_options",
         "_ordinal",
         "_patterns",
         "_send",
         "_transactions",
+        "_unserved",
         "_unsettled",
         "_watch",
         "carrier",
         "decoder",
         "dialect",
         "id",
-        "is_busy",
         "is_watched",
         "state",
         "subscriptions",
         "undelivered",
-        "unserved",
         "user",
         "version",
     )
@@ -166,10 +165,10 @@ class StompConnection:
         self.version = Version.V1_0
         self.user: User | None = None
         self.subscriptions: dict[str, Subscription] = {}
-        self.is_busy = False
+        self._is_busy = False
         self.is_watched = watch is not None
         self.undelivered = 0
-        self.unserved = 0
+        self._unserved = 0
         self.decoder = Decoder(Limits.before_login(options))
         self.dialect: Dialect = dialect(None, carrier.framing)
         self._options = options
@@ -226,10 +225,19 @@ class StompConnection:
     # In.
 
     def receive(self, received: str | bytes) -> None:
-        """Take in what the client sent; ``next_frame`` gives what it amounts to."""
-        self._has_read = True
+        """Take in what the client sent; ``next_frame`` gives what it amounts to, then comes ``rest``."""
+        self._has_read = self._is_busy = True
         if self.state in (State.CONNECTING, State.CONNECTED):
             self.decoder.feed(received)
+
+    def rest(self) -> None:
+        """What was received is worked on. Until then silence says nothing, as more may wait unread."""
+        self._is_busy = False
+
+    def count_unserved(self) -> int:
+        """One more frame was not served; how many that makes."""
+        self._unserved += 1
+        return self._unserved
 
     def next_frame(self) -> Frame | None:
         """The next frame of the client; None until more is received, and from the end on.
@@ -299,7 +307,7 @@ class StompConnection:
         if ID not in frame.headers and self.version is not Version.V1_0:
             raise BadFrame("SUBSCRIBE without id")
         try:
-            ack = AckMode(frame.headers.get("ack", AckMode.AUTO))
+            ack = AckMode(frame.headers.get(ACK, AckMode.AUTO))
         except ValueError:
             raise BadFrame("ack is auto, client or client-individual") from None
         key = subscription_key(frame)
@@ -471,7 +479,7 @@ class StompConnection:
         if heart_beat is None or self.state is not State.CONNECTED:
             return None
         # What waits behind a busy handler has not been read yet, so it counts as being there.
-        found = heart_beat.look(now, has_read=self._has_read or self.is_busy, has_written=self._has_written)
+        found = heart_beat.look(now, has_read=self._has_read or self._is_busy, has_written=self._has_written)
         self._has_read = self._has_written = False
         if found is Look.BEAT and not self.carrier.buffered:
             self._send(self.carrier.framing.prepare(EOL))

@@ -51,6 +51,15 @@ def has_wildcard(text: str) -> bool:
     return _WILD.search(text) is not None
 
 
+def misplaced_stars(text: str, separator: str) -> str:
+    """Why ``**`` in ``text`` says less than was meant; "" if it does not. For patterns of the application, which
+    guard or serve what they match; clients may write what they like."""
+    if all("**" not in part or part == DOUBLE_STAR for part in text.split(separator)):
+        return ""
+    hint = ", e.g. /topic/*.**" if separator == "." else ""
+    return f"** stands for segments only as a whole one between {separator!r}{hint}"
+
+
 def everything_under(prefix: str, separator: str) -> str:
     """A pattern for all destinations below ``prefix``."""
     return f"{prefix}/**" if separator == "/" else f"{prefix}/*{separator}**"

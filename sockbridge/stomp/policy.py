@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import AccessRefused, InvalidOption, UsageError
-from .destinations import Pattern, has_wildcard
+from .destinations import Pattern, has_wildcard, misplaced_stars
 from .users import User
 
 Who = Callable[[User | None, Mapping[str, str]], bool]
@@ -138,6 +138,9 @@ class Policy:
                 pattern = Pattern(rule.destination, separator)
             except UsageError as error:
                 raise InvalidOption(f"policy: {error} ({rule.destination!r})") from None
+            fault = misplaced_stars(rule.destination, separator)
+            if fault:
+                raise InvalidOption(f"policy: {fault} ({rule.destination!r})")
             self._rules[rule.action].append((pattern, rule.who))
 
     @property

@@ -260,11 +260,10 @@ class StompServer(SessionHandler):
 
     async def receive(self, connection: StompConnection, received: Message) -> None:
         """Work on what a client has sent, in order; returns when it has taken effect."""
-        connection.is_busy = True
+        loop = asyncio.get_running_loop()
+        turn_end = loop.time() + TURN
         try:
             connection.receive(received)
-            loop = asyncio.get_running_loop()
-            turn_end = loop.time() + TURN
             while (frame := connection.next_frame()) is not None:
                 await self._commands.handle(connection, frame)
                 if loop.time() > turn_end:
@@ -273,7 +272,7 @@ class StompServer(SessionHandler):
         except BadFrame as error:
             self._commands.fail(connection, error)
         finally:
-            connection.is_busy = False
+            connection.rest()
 
     async def release(self, carrier: Carrier, close: Close) -> None:
         """The carrier has ended; nothing of its connection is left when this returns. May be called again."""

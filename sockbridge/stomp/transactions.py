@@ -34,14 +34,12 @@ class Transactions:
             raise BadFrame("too many transactions", f"the limit is {self._options.max_transactions}")
         self._held[name] = []
 
-    def hold(self, frame: Frame) -> bool:
-        """Keep ``frame`` until its transaction is committed. False if it belongs to none.
+    def hold(self, frame: Frame) -> None:
+        """Keep ``frame`` until its transaction is committed.
 
         Raises:
             BadFrame: the transaction is unknown, or a limit is passed.
         """
-        if TRANSACTION not in frame.headers:
-            return False
         held = self._open(frame)
         options = self._options
         if sum(map(len, self._held.values())) >= options.max_transaction_frames:
@@ -51,7 +49,6 @@ class Transactions:
             raise BadFrame("transactions too large", f"the limit is {options.max_transaction_size} bytes")
         self._size = size
         held.append(frame)
-        return True
 
     def end(self, frame: Frame) -> list[Frame]:
         """The frames that a COMMIT applies, or an ABORT drops, in order.

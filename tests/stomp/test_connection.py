@@ -577,7 +577,7 @@ def test_transactions_are_the_connections_own() -> None:
     """STOMP 1.2, "BEGIN": names are per connection."""
     connection, _ = login()
     connection.transactions.begin(make_frame("BEGIN", transaction="t"))
-    assert connection.transactions.hold(make_frame("SEND", transaction="t"))
+    connection.transactions.hold(make_frame("SEND", transaction="t"))
     with pytest.raises(BadFrame, match=r"^unknown transaction: 't'$"):
         login()[0].transactions.hold(make_frame("SEND", transaction="t"))
 
@@ -907,9 +907,9 @@ def test_any_octet_shows_that_the_client_is_there(received: str | bytes) -> None
 def test_a_busy_connection_counts_as_heard() -> None:
     """What the client sends waits unread while its frame is worked on."""
     connection, _ = login(heart_beat="1000,0")
-    connection.is_busy = True
+    connection.receive(b"")
     assert {connection.look(now) for now in looks(connection, 0.0, 60.0)} == {None}
-    connection.is_busy = False
+    connection.rest()
     assert connection.look(61.8) is None
     assert isinstance(connection.look(62.0), HeartBeatTimeout)
 
@@ -1035,7 +1035,10 @@ class RandomWalk(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.0, 0.2, 0.6, 3.0]), is_busy=st.booleans())
     def look(self, seconds: float, is_busy: bool) -> None:
         self.now += seconds
-        self.connection.is_busy = is_busy
+        if is_busy:
+            self.connection.receive(b"")
+        else:
+            self.connection.rest()
         error = self.connection.look(self.now)
         assert error is None or self.connection.state in (CONNECTING, CONNECTED)
 

@@ -401,3 +401,19 @@ def test_a_destination_is_judged_by_the_first_rule_that_matches_it(rules: list[t
     policy = make_policy([make(pattern, who) for make in (Rule.send, Rule.subscribe) for pattern, who in made])
     assert may_send(policy, text) is expected
     assert may_subscribe(policy, text) is expected
+
+
+@pytest.mark.parametrize(
+    ("separator", "destination"), [(".", "/topic/secret/**"), (".", "/topic/a**"), ("/", "/topic/a**")]
+)
+def test_stars_that_guard_less_than_they_seem_to_are_refused(separator: str, destination: str) -> None:
+    with pytest.raises(InvalidOption, match="as a whole one"):
+        Policy([Rule.subscribe(destination, NOBODY)], separator)
+
+
+def test_stars_that_are_a_whole_segment_guard_what_lies_below() -> None:
+    policy = Policy([Rule.send("/app/admin.**", NOBODY), Rule.send("**", EVERYBODY)], ".")
+    for destination in ("/app/admin.users.delete", "/app/admin.a", "/app/admin"):
+        with pytest.raises(AccessRefused):
+            policy.check_send(None, destination)
+    policy.check_send(None, "/app/administration")

@@ -29,7 +29,7 @@ from ...errors import (
 from ..broker.base import Broker
 from ..connection import StompConnection
 from ..counters import StompCounters
-from ..destinations import Pattern, PatternTable
+from ..destinations import Pattern, PatternTable, misplaced_stars
 from ..frame import Frame
 from ..messaging import Messaging
 from ..payloads import Payloads
@@ -197,6 +197,9 @@ class Dispatcher:
                 pattern = Pattern(text, self._separator)
             except UsageError as error:
                 raise InvalidController(f"{mapped.name}: {error} ({text!r})") from None
+            fault = misplaced_stars(text, self._separator)
+            if fault:
+                raise InvalidController(f"{mapped.name}: {fault} ({text!r})")
             shape = _VARIABLE.sub("{}", text)
             if (mapped.kind, shape) in self._taken:
                 raise InvalidController(f"{mapped.name}: {self._taken[mapped.kind, shape]} serves {text!r} already")

@@ -1131,3 +1131,14 @@ async def test_a_function_may_ask_for_the_servers_messaging_and_users() -> None:
     assert isinstance(asked[0], Messaging)
     assert asked[1:] == [world.users, "well"]
     assert got(listener) == [("/topic/asked", "well")]
+
+
+@pytest.mark.parametrize("separator", ["/", "."])
+def test_stars_that_serve_less_than_they_seem_to_are_refused_at_the_start(separator: str) -> None:
+    controller = Controller()
+
+    @controller.message_mapping("/rooms/a**")
+    async def serve(text: str) -> None: ...
+
+    with pytest.raises(InvalidController, match="as a whole one"):
+        World(controller, separator=separator)

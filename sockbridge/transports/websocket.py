@@ -41,6 +41,9 @@ PING: Final = b"\x89\x00"
 
 VERSION: Final = "13"
 
+LINGER: Final = 1.0
+"""Seconds that a client may take to answer our close frame."""
+
 # Codes below 3000 that may stand in a close frame (RFC 6455, 7.4.1); the others only describe.
 SENDABLE_CODES: Final = frozenset({*range(1000, 1004), *range(1007, 1012)})
 
@@ -73,9 +76,11 @@ class WebSocketReceiver(SocketReceiver):
     """Reads and writes one websocket."""
 
     __slots__ = (
+        "_answered",
         "_closing",
         "_gone_at",
         "_has_older",
+        "_is_answered",
         "_is_compressing",
         "_is_delivering",
         "_ping_at",
@@ -107,6 +112,8 @@ class WebSocketReceiver(SocketReceiver):
         self._gone_at: float | None = None
         self._writer: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
+        self._is_answered = False  # the client's close frame has come, or its connection is lost
+        self._answered: asyncio.Event | None = None  # made when somebody waits for that
 
     # Reading.
 
@@ -140,7 +147,7 @@ class WebSocketReceiver(SocketReceiver):
                     session.interrupt(self._wire.fault, error)
                     self.flush()  # what the protocol has to say comes before the close frame
                     self.on_let_go()
-                    return
+                    continue  # what comes behind it is read, and dropped
                 self._is_delivering = True
                 await deliver(session, messages, runner)
                 if self._turn != turn:
@@ -150,9 +157,20 @@ class WebSocketReceiver(SocketReceiver):
             elif kind is WSMsgType.PING:
                 await self._answer_ping(received.data)
             elif kind is not WSMsgType.PONG:
+                self._is_answered = True
+                if self._answered is not None:
+                    self._answered.set()
+                if kind is WSMsgType.CLOSE and self._closing is None:
+                    await self._answer_close(received)
                 session.interrupt(*self._farewell(received))
                 session.detach(self)  # a call may still run: the time that it is waited for begins now
                 return
+
+    async def _answer_close(self, received: WSMessage) -> None:
+        try:
+            await self._socket.close(code=received.data or CloseCode.NORMAL, drain=False)
+        except ConnectionError:  # the client did not wait for it
+            return
 
     async def _answer_ping(self, payload: bytes) -> None:
         try:
@@ -232,9 +250,21 @@ class WebSocketReceiver(SocketReceiver):
         code = close.code if close.code in SENDABLE_CODES or close.code >= 3000 else CloseCode.NORMAL
         try:
             async with asyncio.timeout(self._wire.options.write_timeout):
-                await self._socket.close(code=code, message=encode_text(close.reason))
+                await self._socket.send_frame(code.to_bytes(2, "big") + encode_text(close.reason), WSMsgType.CLOSE)
+                await self._request.writer.drain()
         except (TimeoutError, ConnectionError):  # it will not hear us any more
             self.cut()
+            return
+        # The client answers. What it has sent before is read meanwhile: a socket that is closed with input unread is
+        # reset, and our last words would be lost (RFC 6455, 7.1.1).
+        if not self._is_answered:
+            self._answered = asyncio.Event()
+            try:
+                async with asyncio.timeout(LINGER):
+                    await self._answered.wait()
+            except TimeoutError:
+                logger.debug("session %s: no answer to the close frame", self.session.id)
+        self._transport.close()
 
     # Time.
 
@@ -315,6 +345,7 @@ class WebSocketTransport(Transport):
         response = web.WebSocketResponse(
             timeout=self.options.write_timeout,
             autoping=False,
+            autoclose=False,
             protocols=(subprotocol,) if subprotocol else (),
             compress=self.options.websocket_compression,
             max_msg_size=self.options.max_message_size + 1,  # aiohttp refuses what reaches its limit

@@ -225,6 +225,34 @@ async def test_a_peer_that_does_not_answer_the_close_frame_is_given_up(name: str
         await until(lambda: len(endpoint) == 0)
 
 
+@sockets
+async def test_what_a_client_sends_behind_our_goodbye_is_read_until_it_answers(name: str) -> None:
+    """RFC 6455, 7.1.1: a socket that is closed with input unread is reset, and the goodbye is lost by it."""
+    async with echo_server() as (url, endpoint, handler), connected(url, name) as (client,):
+        await handler.wait_for("on_connected")
+        next(endpoint.sessions).close(3456, "enough")
+        assert await read_close(client.wire) == (3456, "enough")
+        for _ in range(200):  # more than the kernel takes by itself
+            client.wire.send_frame(text_of(["x" * 30_000], name))
+            await client.wire.writer.drain()
+        client.wire.send_frame(struct.pack("!H", 3456), CLOSE)
+        assert await client.wire.read_end() == b""
+        assert handler.values("on_message") == []
+
+
+@sockets
+async def test_what_comes_behind_a_broken_message_is_read_as_well(name: str) -> None:
+    async with echo_server() as (url, _, handler), connected(url, name) as (client,):
+        client.wire.send_frame(b"\xff")
+        assert (await read_close(client.wire))[0] in (1007, 3000)
+        for _ in range(200):
+            client.wire.send_frame(text_of(["x" * 30_000], name))
+            await client.wire.writer.drain()
+        client.wire.send_frame(struct.pack("!H", 1007), CLOSE)
+        assert await client.wire.read_end() == b""
+        assert handler.values("on_message") == []
+
+
 # What may not come in.
 
 

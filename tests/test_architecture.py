@@ -104,9 +104,10 @@ MAY_IMPORT: dict[str, str] = {
     ),
     "stomp/server": (
         "errors sockjs/framing sockjs/session sockjs/handler stomp/options stomp/frame "
-        "stomp/destinations stomp/users stomp/policy stomp/connection stomp/interceptors stomp/tasks "
-        "stomp/events stomp/registry stomp/payloads stomp/broker/base stomp/controllers/mapping "
-        "stomp/counters stomp/messaging stomp/controllers/dispatcher stomp/commands"
+        "stomp/destinations stomp/heart_beat stomp/users stomp/policy stomp/connection "
+        "stomp/interceptors stomp/tasks stomp/events stomp/registry stomp/payloads stomp/broker/base "
+        "stomp/controllers/mapping stomp/counters stomp/messaging stomp/controllers/dispatcher "
+        "stomp/commands"
     ),
     "stomp/tcp": "errors sockjs/framing sockjs/handshake stomp/connection stomp/server",
     "stomp/__init__": (

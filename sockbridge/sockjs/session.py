@@ -211,6 +211,11 @@ class Session:
         return self._transport
 
     @property
+    def heartbeat_delay(self) -> float:
+        """Seconds of silence after which a heartbeat is sent, where ``has_heartbeat`` is set; the endpoint's option."""
+        return self._options.heartbeat_delay
+
+    @property
     def framing(self) -> Framing:
         """``FRAMED``, or ``RAW`` on a raw websocket, where ``bytes`` may be sent as well."""
         return self._framing

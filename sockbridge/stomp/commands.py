@@ -109,9 +109,7 @@ class Commands:
         except RemoteError as error:
             self.fail(connection, error, frame)
         except Exception:
-            logger.exception("connection %s: %s failed", connection.id, frame.command)
-            self._counters.faults += 1
-            connection.fail(RemoteError("internal error"), frame, CloseCode.INTERNAL_ERROR)
+            self._fail_inside(connection, frame)
 
     async def _intercept(self, connection: StompConnection, frame: Frame) -> Frame | None:
         is_login = connection.state is State.CONNECTING
@@ -276,6 +274,10 @@ class Commands:
             self._excuse(connection, frame, error)
         except RemoteError as error:
             self.fail(connection, error, frame)
+        except FAILURES:
+            if is_being_cancelled():
+                raise
+            self._fail_inside(connection, frame)
 
     def _app_path(self, destination: str) -> str | None:
         for prefix in self._app_prefixes:
@@ -329,8 +331,14 @@ class Commands:
         if connection.has_ended:
             return
         self._counters.faults += 1
-        logger.info("connection %s: ended, since %s", connection.id, printable(error))
+        logger.info("connection %s%s: ended, since %s", connection.id, _about(connection, frame), printable(error))
         connection.fail(error, frame)
+
+    def _fail_inside(self, connection: StompConnection, frame: Frame) -> None:
+        # Something of the application's that is no controller, or what a controller awaited was cancelled.
+        logger.exception("connection %s%s: failed", connection.id, _about(connection, frame))
+        self._counters.faults += 1
+        connection.fail(RemoteError("internal error"), frame, CloseCode.INTERNAL_ERROR)
 
     def _excuse(self, connection: StompConnection, frame: Frame, error: Unserved) -> None:
         """The application did not serve a frame: the client is told only if it asked for a receipt, as STOMP has no
@@ -339,7 +347,14 @@ class Commands:
         # The first of a connection is worth a line; a client that goes on fills no disk.
         level = logging.INFO if connection.count_unserved() == 1 else logging.DEBUG
         if not isinstance(error, HandlerFailed):  # that was logged where it happened
-            logger.log(level, "connection %s: not served: %s", connection.id, printable(error))
+            about = _about(connection, frame)
+            logger.log(level, "connection %s%s: not served: %s", connection.id, about, printable(error))
         is_silent = self._options.is_spring and isinstance(error, UnknownDestination)
         if (frame.receipt is not None and not is_silent) or connection.state is State.CONNECTING:
             self.fail(connection, error, frame)
+
+
+def _about(connection: StompConnection, frame: Frame | None) -> str:
+    # Whose frame, and where to: for the log.
+    user = f", user {connection.user.name!r}" if connection.user else ""
+    return user if frame is None else f"{user}, {frame.command} {frame.destination[:200]!r}"

@@ -21,7 +21,8 @@ class Events:
     """Override what you need; each does nothing. An exception out of one is logged and changes nothing.
 
     For one connection the calls come in the order of what they tell, and do not overlap; but a call that outlives its
-    client by more than ``disconnect_delay`` (over TCP ``handler_grace``) is not waited for.
+    client by more than ``disconnect_delay`` (over TCP ``handler_grace``) is not waited for,
+    and ``server.unsubscribe`` waits for no call of another task.
     """
 
     async def on_connected(self, connection: StompConnection) -> None:

@@ -14,7 +14,7 @@ from ..errors import UsageError
 from .broker.base import Broker
 from .codec import PreparedMessage
 from .connection import StompConnection
-from .destinations import fault_of
+from .destinations import fault_of, has_prefix
 from .frame import CONTENT_TYPE, RESERVED
 from .payloads import Payloads
 from .registry import UserRegistry
@@ -27,13 +27,14 @@ class Messaging:
 
     Attributes:
         users: who is there.
+        user_prefix: before the destinations of users, as clients write them.
     """
 
     def __init__(self, broker: Broker, users: UserRegistry, payloads: Payloads, user_prefix: str) -> None:
         self._broker = broker
         self.users = users
         self._payloads = payloads
-        self._user_prefix = user_prefix
+        self.user_prefix = user_prefix
         self._serials = itertools.count(1)
 
     async def send(self, destination: str, payload: Any, headers: Mapping[str, str] | None = None) -> None:
@@ -49,7 +50,10 @@ class Messaging:
             TypeError: there is no way to write ``payload``.
         """
         if not self._broker.serves(destination):
-            raise UsageError(f"the broker does not serve {destination!r}; its prefixes are in broker=")
+            served = ", ".join(self._broker.prefixes)
+            raise UsageError(
+                f"the broker does not serve {destination!r}, but {served}; add a prefix, or use send_to_user"
+            )
         await self._broker.publish(self.prepare(destination, payload, headers))
 
     async def send_to_user(
@@ -67,6 +71,8 @@ class Messaging:
         Raises:
             UsageError, TypeError: see ``send``.
         """
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a user is a str, e.g. user.name, not {name!r}")
         return self._to(self.users.connections(name), destination, payload, headers)
 
     async def send_to_connection(
@@ -120,4 +126,6 @@ class Messaging:
     ) -> int:
         if not destination.startswith("/"):
             raise UsageError(f'a destination of a user starts with /, e.g. "/queue/errors", not {destination!r}')
-        return self.users.deliver(connections, self.prepare(self._user_prefix + destination, payload, headers))
+        if has_prefix(destination, self.user_prefix):
+            raise UsageError(f"{destination!r} goes without the user prefix")
+        return self.users.deliver(connections, self.prepare(self.user_prefix + destination, payload, headers))

@@ -72,6 +72,19 @@ def has_role(*roles: str) -> HasRole:
     return HasRole(frozenset(roles))
 
 
+def _check_who(rule: Rule) -> None:
+    # A mistake is told at the start, not at the first client.
+    who: object = rule.who
+    if who is has_role:
+        raise InvalidOption('has_role is called: has_role("admin")')
+    if not callable(who) or is_async(who):
+        raise InvalidOption(f"the last value of {rule!r} is a plain function, e.g. LOGGED_IN or has_role(...)")
+    try:
+        inspect.signature(who).bind(None, {})
+    except TypeError as error:
+        raise InvalidOption(f"the function of {rule!r} takes a user and a dict of variables: {error}") from None
+
+
 def _allows(who: Who, user: User | None, variables: Mapping[str, str]) -> bool:
     # Only True allows: what is merely truthy, a coroutine for one, is a mistake.
     allowed = who(user, variables)
@@ -115,20 +128,24 @@ class Rule:
 
 
 class Policy:
-    """The rules of one server, compiled."""
+    """The rules of one server, compiled.
+
+    Attributes:
+        hidden: rules that are never asked, since one before them matches whatever they match.
+    """
 
     def __init__(self, rules: Sequence[Rule], separator: str = "/") -> None:
         """
         Raises:
             InvalidOption: a rule is none, or its destination is no pattern.
         """
+        self.hidden: list[str] = []
         self._connect: Who | None = None
         self._rules: dict[Action, list[tuple[Pattern, Who]]] = {Action.SUBSCRIBE: [], Action.SEND: []}
         for rule in rules:
             if not isinstance(rule, Rule):
                 raise InvalidOption(f"policy is a list of Rule.connect(...), .subscribe(...), .send(...), not {rule!r}")
-            if not callable(rule.who) or is_async(rule.who):
-                raise InvalidOption(f"the last value of {rule!r} is a plain function, e.g. LOGGED_IN or has_role(...)")
+            _check_who(rule)
             if rule.action is Action.CONNECT:
                 if self._connect is not None:
                     raise InvalidOption("the first Rule.connect(...) decides, so a second would never be asked")
@@ -141,6 +158,8 @@ class Policy:
             fault = misplaced_stars(rule.destination, separator)
             if fault:
                 raise InvalidOption(f"policy: {fault} ({rule.destination!r})")
+            if any(earlier.covers(pattern) for earlier, _ in self._rules[rule.action]):
+                self.hidden.append(f"{rule.action.value} {rule.destination}")
             self._rules[rule.action].append((pattern, rule.who))
 
     @property

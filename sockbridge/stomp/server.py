@@ -35,6 +35,7 @@ from .counters import StompCounters
 from .destinations import everything_under, has_prefix
 from .events import Audience, Events
 from .frame import Frame
+from .heart_beat import SEND_AFTER
 from .interceptors import Interceptor, inbound_of, outbound_of
 from .messaging import Messaging
 from .options import StompOptionArguments, StompOptions
@@ -54,9 +55,6 @@ FASTEST_TICK: Final = 0.05
 
 TURN: Final = 0.005
 """Seconds for the frames of one message, before other clients get their turn."""
-
-HEARTBEAT_ENOUGH: Final = 25.0
-"""Seconds: STOMP heart-beats that come at least so often replace those of SockJS."""
 
 
 @runtime_checkable
@@ -155,6 +153,8 @@ class StompServer(SessionHandler):
         self._policy = Policy(self._default_policy() if policy is None else policy, broker.separator)
         if not self._policy.admits:
             raise InvalidOption("policy lets nobody in: add Rule.connect(...), e.g. Rule.connect(LOGGED_IN)")
+        for hidden in self._policy.hidden:
+            logger.warning("policy: the rule for %s is never asked, as one before it decides", hidden)
         self._watch = outbound_of(interceptors)
         self._audience = Audience(events)
         self._listeners = tuple(listeners)
@@ -307,9 +307,10 @@ class StompServer(SessionHandler):
         heart_beat = connection.accept(frame, user, now, expires_at)
         if heart_beat.tick:
             self._set_timer(min(heart_beat.tick, SLOWEST_TICK), only_if_sooner=True)
-        is_beating = 0 < heart_beat.send_every <= HEARTBEAT_ENOUGH and heart_beat.expect_every > 0
-        if is_beating and isinstance(connection.carrier, Session):
-            connection.carrier.has_heartbeat = False
+        carrier = connection.carrier
+        beat = heart_beat.send_every * SEND_AFTER
+        if isinstance(carrier, Session) and heart_beat.expect_every and 0 < beat <= carrier.heartbeat_delay:
+            carrier.has_heartbeat = False  # STOMP's do its work, in both directions
         self._connected[connection] = None
         self.users.add(connection)
         self.counters.connected += 1
@@ -393,7 +394,7 @@ def _user_of(principal: object) -> User | None:
         return User(principal)
     name = getattr(principal, "name", None)
     if not isinstance(name, str):
-        raise UsageError(f"a principal is a User, a name, or an object with a name; not {type(principal).__name__}")
+        raise UsageError(f"authenticate returns a User, a name, or an object with a name; not {principal!r:.100}")
     return User(name, getattr(principal, "roles", ()), getattr(principal, "expires", None))
 
 

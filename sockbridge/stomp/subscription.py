@@ -109,7 +109,7 @@ class Subscription:
         self._prefix = connection.dialect.prefix(self._raw_id, f"{ordinal}-")
 
     def __repr__(self) -> str:
-        return f"<Subscription {self.id} to {self.destination}>"
+        return f"<Subscription {self.id!r} to {self.destination!r}>"
 
     @property
     def destination(self) -> str:

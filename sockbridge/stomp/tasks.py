@@ -26,6 +26,13 @@ FAILURES: Final = (Exception, asyncio.CancelledError)
 """What a call of the application can end with; see ``is_being_cancelled``."""
 
 
+def is_over(connection: StompConnection, subscription: Subscription | None) -> bool:
+    """Has the one ended, or the other?"""
+    if subscription is not None and connection.subscriptions.get(subscription.key) is not subscription:
+        return True
+    return connection.has_ended
+
+
 async def give_way() -> None:
     """Let others have their turn."""
     await asyncio.sleep(0)
@@ -93,8 +100,7 @@ class Tasks:
         Returns:
             False if one of these has ended meanwhile, so that ``work`` was not begun.
         """
-        is_over = subscription is not None and connection.subscriptions.get(subscription.key) is not subscription
-        if connection.has_ended or is_over:
+        if is_over(connection, subscription):
             work.close()
             return False
         task = asyncio.create_task(work)
@@ -111,9 +117,14 @@ class Tasks:
         return True
 
     def cancel_streams(self, connection: StompConnection, subscription: Subscription | None = None) -> None:
-        """End the streams of ``connection``, or those of one of its subscriptions."""
+        """End the streams of ``connection``, or those of one of its subscriptions.
+
+        One that calls this itself is not cancelled in the middle of it: it finds out with its next value.
+        """
         streams = self._streams.get(connection, {})
         for task, owner in list(streams.items()):
+            if task is asyncio.current_task():
+                continue
             if subscription is None or owner is subscription:
                 del streams[task]
                 self._ending.add(task)

@@ -76,8 +76,12 @@ class TcpListener:
             shutdown_grace: seconds that goodbyes may take when the server stops.
 
         Raises:
-            InvalidOption: a limit is not above 0.
+            InvalidOption: an address, a port or a limit is none.
         """
+        if not isinstance(host, str):
+            raise InvalidOption(f"host is an address, not {host!r}; the port comes second, or as port=")
+        if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65535:
+            raise InvalidOption(f"port is a number from 0 to 65535, not {port!r}")
         limits = {"max_connections": max_connections, "send_buffer_limit": send_buffer_limit}
         times = {"write_timeout": write_timeout, "handler_grace": handler_grace}
         for name, value in {**limits, **times}.items():

@@ -162,6 +162,8 @@ class Arguments:
     ) -> tuple[Any, Variable | Header | Payload | None]:
         annotation = parameter.annotation
         if annotation is _MISSING:
+            if parameter.name == "self":
+                raise self._fault(parameter, "is not filled: map the method of an object, mapping(...)(thing.method)")
             raise self._fault(parameter, "has no type; the type says what it gets (Any takes any JSON)")
         while isinstance(annotation, str):  # twice so where a quoted one meets the __future__ import
             written = _source(function)
@@ -202,6 +204,9 @@ class Arguments:
             return _user(inner, is_optional=is_optional)
         if inner is Session:
             return _session_or_none if is_optional else _session
+        if inner in (Variable, Header, Payload):
+            name = inner.__name__
+            raise self._fault(parameter, f"is typed {name}, which goes behind a type: Annotated[str, {name}()]")
         if isinstance(inner, type) and issubclass(inner, (StompConnection, Frame, Session)):
             raise self._fault(parameter, f"is a subclass of {inner.__mro__[1].__name__}, which nobody makes")
         if isinstance(inner, type) and issubclass(inner, BaseException):

@@ -29,13 +29,13 @@ from ...errors import (
 from ..broker.base import Broker
 from ..connection import StompConnection
 from ..counters import StompCounters
-from ..destinations import Pattern, PatternTable, misplaced_stars
+from ..destinations import Pattern, PatternTable, has_prefix, misplaced_stars
 from ..frame import Frame
 from ..messaging import Messaging
 from ..payloads import Payloads
 from ..registry import UserRegistry
 from ..subscription import Subscription
-from ..tasks import Tasks, give_way
+from ..tasks import FAILURES, Tasks, give_way, is_being_cancelled, is_over
 from .arguments import Arguments, Call
 from .mapping import OWN_QUEUE, Controller, Kind, Mapped, Reply
 
@@ -180,7 +180,11 @@ class Dispatcher:
     def _add(self, controller: Controller, mapped: Mapped) -> None:
         for target in mapped.send_to:
             if not self._broker.serves(_VARIABLE.sub("x", target)):
-                raise InvalidController(f"{mapped.name}: the broker does not serve send_to={target!r}")
+                served = ", ".join(self._broker.prefixes)
+                raise InvalidController(f"{mapped.name}: the broker does not serve send_to={target!r}, but {served}")
+        for target in mapped.send_to_user:
+            if has_prefix(target, self._messaging.user_prefix):
+                raise InvalidController(f"{mapped.name}: send_to_user={target!r} goes without the user prefix")
         if mapped.kind is Kind.EXCEPTION:
             route = Route(controller, mapped, None, self._payloads, self._services)
             for kind in mapped.exceptions:
@@ -265,20 +269,28 @@ class Dispatcher:
         try:
             count = 0
             async for value in values:
+                if is_over(connection, subscription):
+                    return
                 await self._reply(found, value, subscription)
                 await connection.carrier.drain()  # as fast as the one who asked takes it
                 count += 1
                 if count % VALUES_PER_TURN == 0:
                     await give_way()
-        except SessionClosed:  # the client has gone
-            return
-        except Exception as error:
-            try:
-                await self._catch(found, error, subscription)
-            except RemoteError:  # nobody waits for it
-                self._counters.unserved += 1
+        except FAILURES as error:
+            if is_being_cancelled():
+                raise
+            if connection.is_open or not isinstance(error, SessionClosed):  # else the client has gone
+                await self._catch_in_stream(found, error)
         finally:
             await _end(values)
+
+    async def _catch_in_stream(self, found: Found, error: BaseException) -> None:
+        if not isinstance(error, Exception):
+            error = RuntimeError(f"what it awaited was cancelled: {error!r}")
+        try:
+            await self._catch(found, error, None)
+        except RemoteError:  # nobody waits for it
+            self._counters.unserved += 1
 
     # Failure.
 

@@ -5,25 +5,33 @@ from __future__ import annotations
 import ast
 import asyncio
 import dataclasses
+import functools
+import inspect
 import json
 import logging
 import re
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+import textwrap
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import aiohttp
 import pytest
 from aiohttp import web
 
 import sockbridge
-from demo.scripts import SOCKJS
+from demo.scripts import SOCKJS, STOMPJS
+from sockbridge import stomp
 from sockbridge.endpoint import EndpointResource
 from sockbridge.sockjs.session import Receiver
+from sockbridge.stomp.frame import RESERVED
+from sockbridge.stomp.policy import Policy
 from sockbridge.transports.base import Transport
 from tests.fakes import GUARD, RecordingHandler, serve
+from tests.stomp.fakes import RecordingCarrier
 from tests.test_architecture import FACES, MAY_IMPORT
 
 ROOT = Path(__file__).parent.parent
@@ -65,11 +73,12 @@ COMPLETE = [example for example in EXAMPLES if example.is_complete]
 
 
 def load(example: Example) -> dict[str, Any]:
-    """The names that ``example`` defines. Its ``web.run_app`` is left out: the test serves the application."""
-    tree = ast.parse(example.source)
+    """The names that ``example`` defines. Its ``web.run_app`` is left out: the test serves the application. A TCP port
+    is any that is free."""
+    tree = ast.parse(example.source.replace("port=61613", "port=0"))
     tree.body = [node for node in tree.body if not is_run_app(node)]
     names: dict[str, Any] = {"__name__": "example"}
-    exec(compile(tree, f"{example.page}:{example.line}", "exec"), names)
+    exec(compile(tree, f"{example.page}:{example.line}", "exec", dont_inherit=True), names)
     return names
 
 
@@ -79,6 +88,13 @@ def is_run_app(node: ast.stmt) -> bool:
         and isinstance(node.value, ast.Call)
         and ast.unparse(node.value.func) == "web.run_app"
     )
+
+
+def asks_who_it_is(source: str) -> bool:
+    """Is it mounted with ``authenticate``? (A ``StompServer`` with one asks later.)"""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    mounts = [call for call in calls if ast.unparse(call.func).endswith("mount")]
+    return any(keyword.arg == "authenticate" for call in mounts for keyword in call.keywords)
 
 
 async def application(names: dict[str, Any]) -> web.Application | None:
@@ -301,6 +317,361 @@ async def talk_to_token(base: str, http: aiohttp.ClientSession, names: dict[str,
     assert await unknown.poll() == 'c[4401,"Login required"]'
 
 
+# What is said to the examples of STOMP.
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A frame of the server."""
+
+    command: str
+    headers: Mapping[str, str]
+    body: str
+
+    @classmethod
+    def of(cls, text: str) -> Heard:
+        head, _, body = text.removesuffix("\0").partition("\n\n")
+        command, *lines = head.split("\n")
+        return cls(command, dict(line.split(":", 1) for line in lines), body)
+
+
+class StompClient:
+    """A client of STOMP on a plain websocket. What it sends is worked on when ``send`` returns, by its receipt."""
+
+    def __init__(self, connection: aiohttp.ClientWebSocketResponse) -> None:
+        self.connection = connection
+        self._others: list[Heard] = []
+
+    async def write(self, command: str, headers: Mapping[str, str] | None = None, body: str = "") -> None:
+        lines = "".join(f"{name}:{value}\n" for name, value in (headers or {}).items())
+        await self.connection.send_str(f"{command}\n{lines}\n{body}\0")
+
+    async def hear(self) -> Heard:
+        """The next frame that is no receipt."""
+        return self._others.pop(0) if self._others else Heard.of(await self.connection.receive_str())
+
+    async def send(self, command: str, headers: Mapping[str, str] | None = None, body: str = "") -> None:
+        await self.write(command, {"receipt": "docs", **(headers or {})}, body)
+        while (heard := Heard.of(await self.connection.receive_str())).command != "RECEIPT":
+            assert heard.command == "MESSAGE", heard
+            self._others.append(heard)
+
+    async def subscribe(self, destination: str) -> None:
+        await self.send("SUBSCRIBE", {"id": destination, "destination": destination})
+
+    async def publish(self, destination: str, value: object, headers: Mapping[str, str] | None = None) -> None:
+        body = value if isinstance(value, str) else json.dumps(value)
+        await self.send("SEND", {"destination": destination, **(headers or {})}, body)
+
+    async def messages(self, count: int) -> list[object]:
+        """Their bodies: those of JSON read, others as they are."""
+        heard = [await self.hear() for _ in range(count)]
+        is_json = [one.headers["content-type"] == "application/json" for one in heard]
+        return [json.loads(one.body) if kind else one.body for one, kind in zip(heard, is_json, strict=True)]
+
+    async def fails(self) -> str:
+        """What the ERROR says that comes now, and the code of the close behind it."""
+        heard = await self.hear()
+        assert heard.command == "ERROR", heard
+        await self.connection.receive()
+        return f"{heard.headers['message']} ({self.connection.close_code})"
+
+
+@asynccontextmanager
+async def stomp_client(
+    base: str, http: aiohttp.ClientSession, headers: Mapping[str, str] | None = None, path: str = "/ws"
+) -> AsyncIterator[StompClient]:
+    """Connects; a login that is refused is an error."""
+    async with http.ws_connect(base + path, protocols=["v12.stomp"]) as connection:
+        assert connection.protocol == "v12.stomp"
+        client = StompClient(connection)
+        await client.write("CONNECT", {"accept-version": "1.2", **(headers or {})})
+        heard = await client.hear()
+        assert heard.command == "CONNECTED", heard
+        yield client
+
+
+@talk("stomp")
+async def talk_to_stomp(base: str, http: aiohttp.ClientSession, names: dict[str, Any]) -> None:
+    async with http.get(base) as response:
+        page = await response.text()
+    for script in (SOCKJS, STOMPJS):
+        assert f'src="{script.cdn_url}"' in page
+        assert f'integrity="{script.integrity}"' in page
+    sockjs = Client(http, f"{base}/ws")
+    await sockjs.connect()
+    await sockjs.send("CONNECT\naccept-version:1.2\nlogin:ada\n\n\0")
+    assert Heard.of((await sockjs.messages(1))[0]).headers["user-name"] == "ada"
+    await sockjs.send("SUBSCRIBE\nid:1\ndestination:/topic/rooms/lobby\nreceipt:r\n\n\0")
+    await sockjs.messages(1)
+    async with stomp_client(base, http, {"login": "bob"}, "/ws/websocket") as client:
+        await client.publish("/app/rooms/lobby", {"text": "hi"})
+    said = json.loads(Heard.of((await sockjs.messages(1))[0]).body)
+    assert (said["who"], said["text"]) == ("bob", "hi")
+    with pytest.raises(AssertionError, match="login refused"):
+        async with stomp_client(base, http):
+            pass
+
+
+@talk("stomp-parameters")
+async def talk_to_parameters(base: str, http: aiohttp.ClientSession, names: dict[str, Any]) -> None:
+    async with stomp_client(base, http) as client:
+        await client.subscribe("/topic/orders/*")
+        await client.publish("/app/orders/north/7", {"item": "tea"}, {"x-trace": "t1", "dry-run": "true"})
+        await client.publish("/app/orders/south/8", {"item": "salt", "count": 100})
+        first, second = await client.messages(2)
+        assert first == {
+            "order": {"item": "tea", "count": 1}, "shelf": 7, "trace": "t1", "by": "a guest", "dry_run": True
+        }  # fmt: skip
+        assert second == {
+            "order": {"item": "salt", "count": 100}, "shelf": 8, "trace": None, "by": "a guest", "dry_run": False
+        }  # fmt: skip
+        await client.write("SEND", {"destination": "/app/orders/north/x"}, '{"item": "tea"}')
+        await client.write("SEND", {"destination": "/app/orders/north/7", "receipt": "r"}, '{"item": 5}')
+        assert await client.fails() == "Expected `str`, got `int` - at `$.item` (1002)"
+    assert names["server"].counters.unserved == 2
+
+
+@talk("stomp-replies")
+async def talk_to_replies(base: str, http: aiohttp.ClientSession, names: dict[str, Any]) -> None:
+    async with stomp_client(base, http) as client:
+        await client.subscribe("/app/auction/lots")
+        assert await client.messages(1) == [{"1": 10, "2": 20}]
+        await client.subscribe("/app/auction/countdown/3")
+        assert await client.messages(4) == [3, 2, 1, 0]
+        for destination in ("/user/queue/bids", "/topic/bids", "/user/queue/errors"):
+            await client.subscribe(destination)
+        await client.publish("/app/auction/bid", {"lot": 1, "amount": 11})
+        both = [await client.hear(), await client.hear()]
+        assert {heard.headers["subscription"] for heard in both} == {"/topic/bids", "/user/queue/bids"}
+        assert [heard.headers["x-lot"] for heard in both] == ["1", "1"]
+        await client.publish("/app/auction/bid", {"lot": 1, "amount": 11})
+        await client.publish("/app/auction/bid", {"lot": 1})
+        assert await client.messages(2) == [
+            "no bid: 11 is bid already", "no bid: Object missing required field `amount`"
+        ]  # fmt: skip
+    assert names["server"].counters.unserved == 0
+
+
+@talk("stomp-converter")
+async def talk_to_converter(base: str, http: aiohttp.ClientSession, names: dict[str, Any]) -> None:
+    class Order:
+        """Behaves as a model of pydantic does, as far as the example needs it."""
+
+        def __init__(self, item: str) -> None:
+            self.item = item
+
+        @classmethod
+        def model_validate_json(cls, text: bytes) -> Order:
+            read = json.loads(text)
+            if "item" not in read:
+                raise ValueError("an order has an item")
+            return cls(**read)
+
+        def model_dump_json(self) -> str:
+            return json.dumps(vars(self))
+
+    async def order(order: Order) -> Order:
+        return Order(order.item.upper())
+
+    controller = stomp.Controller()
+    controller.message_mapping("/order", send_to="/topic/orders")(order)
+    server = stomp.StompServer(stomp.EmbeddedBroker(), controllers=[controller], converters=[names["Pydantic"]()])
+    app = web.Application()
+    sockbridge.mount(app, "/ws", server)
+    async with serve(app) as other, stomp_client(other, http) as client:
+        await client.subscribe("/topic/orders")
+        await client.publish("/app/order", {"item": "tea"})
+        assert await client.messages(1) == [{"item": "TEA"}]
+        await client.write("SEND", {"destination": "/app/order", "receipt": "r"}, "{}")
+        assert await client.fails() == "an order has an item (1002)"
+
+
+@talk("stomp-users")
+async def talk_to_users(base: str, http: aiohttp.ClientSession, names: dict[str, Any]) -> None:
+    server: stomp.StompServer = names["server"]
+    with pytest.raises(AssertionError, match="this token is not known"):
+        async with stomp_client(base, http, {"token": "a guess"}):
+            pass
+    async with AsyncExitStack() as stack:
+        ada, bob, tab = [
+            await stack.enter_async_context(stomp_client(base, http, {"token": f"t0ken-of-{name}"}))
+            for name in ("ada", "bob", "bob")
+        ]
+        for client in (ada, bob, tab):
+            await client.subscribe("/user/queue/private")
+        await ada.subscribe("/topic/**")
+        await ada.publish("/app/people/bob", "psst")
+        assert await bob.messages(1) == await tab.messages(1) == ["ada: psst"]
+        assert (sorted(server.users), "eve" in server.users, len(server.users), len(server)) == (
+            ["ada", "bob"], False, 2, 3
+        )  # fmt: skip
+        (connection,) = server.users.connections("ada")
+        assert await server.unsubscribe(connection, "/user/queue/private") is True
+        assert await server.unsubscribe(connection, "/user/queue/private") is False
+        async with http.post(f"{base}/log-out/bob") as response:
+            assert await response.json() == {"closed": 2}
+        assert (await bob.connection.receive()).extra == "Logged out"
+        assert bob.connection.close_code == 4001
+        await ada.publish("/app/people/ada", "to nobody")
+        await server.messaging.send("/topic/x", "last")
+        assert await ada.messages(1) == ["last"]
+
+
+@talk("stomp-rest")
+async def talk_to_rest(base: str, http: aiohttp.ClientSession, names: dict[str, Any]) -> None:
+    async with stomp_client(base, http, {"login": "ada"}) as client:
+        await client.subscribe("/topic/news")
+        await client.subscribe("/user/queue/notices")
+        async with http.post(f"{base}/news", json={"title": "rain"}) as response:
+            assert await response.json() == {"connected": 1}
+        heard = await client.hear()
+        assert (json.loads(heard.body), heard.headers["x-source"]) == ({"title": "rain"}, "desk")
+        for name, count in (("ada", 1), ("eve", 0)):
+            async with http.post(f"{base}/notices/{name}", data="lunch") as response:
+                assert await response.json() == {"sent_to": count}
+        assert await client.messages(1) == ["lunch"]
+    messaging: stomp.Messaging = names["server"].messaging
+    for destination, headers in (("/elsewhere", {}), ("/topic/x", {"message-id": "1"})):
+        with pytest.raises(sockbridge.UsageError):
+            await messaging.send(destination, "x", headers)
+    with pytest.raises(TypeError):
+        await messaging.send("/topic/x", object())
+
+
+@talk("stomp-hooks")
+async def talk_to_hooks(base: str, http: aiohttp.ClientSession, names: dict[str, Any]) -> None:
+    async with stomp_client(base, http) as client:
+        await client.subscribe("/topic/people")
+        async with stomp_client(base, http):
+            assert await client.messages(1) == [2]
+        assert await client.messages(1) == [1]
+        for number in (1, 2, 3):
+            await client.publish("/topic/people", "x")
+            assert (await client.hear()).headers["x-sent"] == str(number)
+        await client.write("SEND", {"destination": "/topic/people"})
+        assert await client.fails() == "too many messages (1002)"
+
+
+@talk("stomp-tcp")
+async def talk_to_tcp(base: str, http: aiohttp.ClientSession, names: dict[str, Any]) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", names["listener"].port)
+    writer.write(b"CONNECT\naccept-version:1.2\nlogin:ada\npasscode:s3cret\n\n\0")
+    assert (await reader.readuntil(b"\0")).startswith(b"CONNECTED\n")
+    writer.write(b"SUBSCRIBE\nid:1\ndestination:/topic/x\nreceipt:r\n\n\0")
+    assert await reader.readuntil(b"\0") == b"RECEIPT\nreceipt-id:r\n\n\0"
+    await names["server"].messaging.send("/topic/x", "hello")
+    assert (await reader.readuntil(b"\0")).endswith(b"\n\nhello\0")
+    writer.close()
+    await writer.wait_closed()
+
+
+# What is said to the examples for those who move from Spring.
+
+
+@asynccontextmanager
+async def logged_in(base: str, login: str) -> AsyncIterator[StompClient]:
+    """A client with the cookie ``login``."""
+    async with (
+        aiohttp.ClientSession(headers={"Cookie": f"login={login}"}) as http,
+        stomp_client(base, http) as client,
+    ):
+        yield client
+
+
+async def answer_to(client: StompClient, command: str, destination: str) -> str:
+    """``RECEIPT``, or what the ERROR says."""
+    await client.write(command, {"id": "1", "destination": destination, "receipt": "r"}, "7" * (command == "SEND"))
+    heard = await client.hear()
+    return heard.headers.get("message", heard.command)
+
+
+@talk("spring-guide")
+async def talk_to_spring_guide(base: str, http: aiohttp.ClientSession, names: dict[str, Any]) -> None:
+    for path in ("/gs-guide-websocket", "/gs-guide-websocket/websocket"):
+        async with stomp_client(base, http, path=path) as client:
+            await client.subscribe("/topic/greetings")
+            await client.publish("/app/hello", {"name": "<Ada>"})
+            assert await client.messages(1) == [{"content": "Hello, &lt;Ada&gt;!"}]
+
+
+@talk("spring-controller")
+async def talk_to_spring_controller(base: str, http: aiohttp.ClientSession, names: dict[str, Any]) -> None:
+    async with logged_in(base, "k3y-of-ada") as client:
+        for destination in ("/topic/rooms/hall", "/user/queue/counts", "/user/queue/errors"):
+            await client.subscribe(destination)
+        await client.publish("/app/rooms/hall/say", {"text": "hi"}, {"accept-language": "de"})
+        said = {"who": "ada", "text": "hi", "language": "de"}
+        assert await client.messages(1) == [said]
+        await client.subscribe("/app/rooms/hall/latest")
+        assert await client.messages(1) == [[said]]
+        await client.publish("/app/rooms/hall/count", "")
+        assert await client.messages(1) == [1]
+        await client.publish("/app/rooms/attic/say", {"text": "hi"})
+        await client.publish("/app/rooms/hall/say", {})
+        assert await client.messages(2) == [
+            "nobody may talk in the attic", "Object missing required field `text`"
+        ]  # fmt: skip
+
+
+@talk("spring-policy")
+async def talk_to_spring_policy(base: str, http: aiohttp.ClientSession, names: dict[str, Any]) -> None:
+    async def tell(name: str, command: str, destination: str) -> str:
+        async with logged_in(base, f"k3y-of-{name}") as client:
+            return await answer_to(client, command, destination)
+
+    assert await tell("bob", "SEND", "/app/orders/cancel") == "RECEIPT"
+    assert "not allowed" in await tell("ada", "SEND", "/app/orders/cancel")
+    assert "not allowed" in await tell("bob", "SEND", "/topic/orders/cancelled")
+    assert await tell("ada", "SUBSCRIBE", "/topic/people/ada/mail") == "RECEIPT"
+    assert await tell("ada", "SUBSCRIBE", "/topic/people/ada/*") == "RECEIPT"
+    for destination in ("/topic/people/bob/mail", "/topic/people/*/mail", "/topic/**", "/topic/orders/cancelled"):
+        assert "not allowed" in await tell("ada", "SUBSCRIBE", destination), destination
+
+
+@talk("spring-interceptor")
+async def talk_to_spring_interceptor(base: str, http: aiohttp.ClientSession, names: dict[str, Any]) -> None:
+    async with stomp_client(base, http) as client:
+        await client.subscribe("/topic/x")
+        assert names["online"]
+        await client.write("SEND", {"destination": "/topic/x", "x-debug": "1"}, "dropped")
+        await client.write("SEND", {"destination": "/topic/x"}, "hello")
+        heard = await client.hear()
+        assert (heard.headers["x-server"], heard.body) == ("one", "hello")
+        assert await answer_to(client, "SUBSCRIBE", "/topic/old") == "use /topic/new"
+
+
+@talk("spring-test")
+async def talk_to_spring_test(base: str, http: aiohttp.ClientSession, names: dict[str, Any]) -> None:
+    await names["test_function"]()
+    await names["test_wire"]()
+
+
+@talk("security-stomp")
+async def talk_to_security_stomp(base: str, http: aiohttp.ClientSession, names: dict[str, Any]) -> None:
+    def bearer(token: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {token}"}
+
+    async def tell(name: str, destination: str, command: str = "SUBSCRIBE") -> str:
+        async with stomp_client(base, http, bearer(names["make_token"](name, 60))) as client:
+            return await answer_to(client, command, destination)
+
+    for destination in ("/topic/people/bob", "/topic/news/*", "/user/queue/x", "/topic/news"):
+        assert await tell("bob", destination) == "RECEIPT", destination
+    for destination in ("/topic/staff/lunch", "/topic/s*/**", "/topic/people/ada", "/topic/people/*", "/topic/**"):
+        assert "not allowed" in await tell("bob", destination), destination
+    assert await tell("ada", "/topic/staff/lunch") == "RECEIPT"
+    assert "not allowed" in await tell("ada", "/topic/**")
+    assert "not allowed" in await tell("ada", "/topic/news", "SEND")
+    late = names["make_token"]("ada", -1)
+    for token, text in ((late, "the login has expired"), (late[:-1] + "x", "login required"), ("", "login required")):
+        with pytest.raises(AssertionError, match=text):
+            async with stomp_client(base, http, bearer(token)):
+                pass
+    async with stomp_client(base, http, bearer(names["make_token"]("ada", 2))) as client:
+        assert await client.fails() == "the login has expired (1002)"
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=str)
 def test_every_python_block_is_python(example: Example) -> None:
     compile(example.source, example.page, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
@@ -318,7 +689,7 @@ async def test_every_complete_example_serves_what_it_mounts(example: Example) ->
             async with http.get(base + prefix) as response:
                 assert await response.text() == "Welcome to SockJS!\n"
             status = await Client(http, base + prefix, "first").connect()
-            assert status == (401 if "authenticate=" in example.source else 200)
+            assert status == (401 if asks_who_it_is(example.source) else 200)
         if example.name:
             await TALKS[example.name](base, http, names)
 
@@ -391,6 +762,39 @@ def test_the_table_of_counters_agrees_with_the_code() -> None:
     assert told == [field.name for field in dataclasses.fields(sockbridge.Counters)]
 
 
+def test_the_list_of_headers_that_clients_cannot_set_agrees_with_the_code() -> None:
+    section = (ROOT / "docs" / "security.md").read_text().split("### Headers that clients cannot set\n")[1]
+    assert set(re.findall(r"`([^`]+)`", section.split(" of a SEND")[0])) == RESERVED - {"content-type"}
+
+
+def test_the_names_for_those_who_move_from_spring_are_there() -> None:
+    app = web.Application()
+    server = stomp.StompServer(stomp.EmbeddedBroker())
+    endpoint = sockbridge.mount(app, "/x", server)
+    connection = stomp.StompConnection(RecordingCarrier(), server.options, 0.0)
+    roots = {"sockbridge": sockbridge, "stomp": stomp, "server": server, "endpoint": endpoint, "connection": connection}
+    arguments = {
+        *inspect.signature(stomp.StompServer).parameters,
+        *inspect.signature(stomp.EmbeddedBroker).parameters,
+        *inspect.signature(stomp.Controller.message_mapping).parameters,
+        *inspect.signature(sockbridge.mount).parameters,
+        *(field.name for field in dataclasses.fields(sockbridge.Options)),
+        *(field.name for field in dataclasses.fields(stomp.StompOptions)),
+    }
+    tables = re.findall(r"^<!-- names -->\n((?:\|.*\n)+)", (ROOT / "docs" / "spring.md").read_text(), re.M)
+    found = set()
+    for row in "".join(tables).splitlines():
+        for name in re.findall(r"`(\w+(?:\.\w+)*)`", row.strip("|").split(" | ")[-1]):
+            first, *rest = name.split(".")
+            if first in roots:
+                functools.reduce(getattr, rest, roots[first])
+                found.add(name)
+            elif name.islower() and "_" in name:
+                assert name in arguments, name
+                found.add(name)
+    assert len(found) > 50
+
+
 def test_the_tables_of_members_name_what_is_there() -> None:
     told = re.findall(r"`(?:await )?(\w+)", " ".join(row[0] for row in table("handler.md", "Member")))
     session = {name for name in told if not hasattr(sockbridge.Session, name)}
@@ -398,6 +802,83 @@ def test_the_tables_of_members_name_what_is_there() -> None:
     told = re.findall(r"`(?:await )?(\w+)", " ".join(row[0] for row in table("mounting.md", "Member of `Endpoint`")))
     endpoint = sockbridge.mount(web.Application(), "/x", RecordingHandler())
     assert {name for name in told if not hasattr(endpoint, name)} == {"len"}
+
+
+def test_the_tables_of_stomp_s_options_agree_with_the_code() -> None:
+    rows = table("stomp-options.md", "Option of STOMP")
+    assert {row[0].strip("`"): ast.literal_eval(row[2].strip("`")) for row in rows} == {
+        field.name: field.default for field in dataclasses.fields(stomp.StompOptions)
+    }
+    assert all(len(row) == 4 and len(row[3]) > 20 for row in rows)
+
+
+def test_the_table_of_stomp_s_limits_of_mount_agrees_with_the_code() -> None:
+    server = stomp.StompServer(stomp.EmbeddedBroker(), max_body_size=10**6, max_head_size=500_000)
+    small = stomp.StompServer(stomp.EmbeddedBroker(), max_body_size=1, max_head_size=1)
+    for name, rule, _ in table("stomp-options.md", "Option of `mount`"):
+        factor, least = re.findall(r"\d+", rule)
+        assert dict(server.defaults)[name.strip("`")] == int(factor) * 1_500_000
+        assert dict(small.defaults)[name.strip("`")] == int(least)
+
+
+def test_the_table_of_the_tcp_listener_agrees_with_the_code() -> None:
+    told = {
+        row[0].strip("`"): ast.literal_eval(row[2].strip("`"))
+        for row in table("stomp-options.md", "Argument of `TcpListener`")
+    }
+    parameters = inspect.signature(stomp.TcpListener).parameters
+    assert told == {name: parameter.default for name, parameter in parameters.items()}
+
+
+def test_the_table_of_stomp_s_counters_agrees_with_the_code() -> None:
+    told = [row[0].strip("`") for row in table("stomp-options.md", "Counter of STOMP")]
+    assert told == [field.name for field in dataclasses.fields(stomp.StompCounters)]
+
+
+def test_the_table_of_the_stomp_server_agrees_with_the_code() -> None:
+    told = [name for row in table("stomp.md", "Argument of `StompServer`") for name in re.findall(r"`(\w+)`", row[0])]
+    assert sorted(told) == sorted(inspect.signature(stomp.StompServer).parameters)
+
+
+def test_the_tables_of_stomp_s_members_name_what_is_there() -> None:
+    server = stomp.StompServer(stomp.EmbeddedBroker())
+    for row in table("stomp.md", "`server.`"):
+        path = re.match(r"`(?:await )?([\w.]+)", row[0])
+        assert path
+        owner: object = server
+        for name in path[1].split("."):
+            owner = getattr(owner, name)
+    for row in table("stomp.md", "Member of `messaging`"):
+        call = re.match(r"`await (\w+)\((.+)\)`", row[0])
+        assert call
+        assert [*inspect.signature(getattr(server.messaging, call[1])).parameters] == call[2].split(", ")
+    login = re.findall(r"`(\w+)`", " ".join(row[0] for row in table("stomp.md", "Member of `Login`")))
+    assert {name for name in dir(stomp.Login) if not name.startswith("_")} == set(login)
+
+
+@pytest.mark.parametrize("row", table("stomp.md", "Parameter"), ids=lambda row: row[0][:50])
+def test_a_parameter_of_the_table_can_be_served(row: list[str]) -> None:
+    """Each stands in a function of its own; what it gets is tested beside the code."""
+
+    class NotFound(Exception):
+        pass
+
+    @dataclass
+    class Order:
+        item: str
+
+    told = re.match(r"`(.+?)`", row[0])
+    assert told
+    source = told[1].replace("\\|", "|")
+    names = {**vars(stomp), "Any": Any, "Annotated": Annotated, "Session": sockbridge.Session}
+    names |= {"Order": Order, "NotFound": NotFound, "DEFAULT": Order("tea")}
+    exec(f"async def function({source}) -> None: pass", names)
+    controller = stomp.Controller()
+    if "NotFound" in source:
+        controller.exception_handler(NotFound)(names["function"])
+    else:
+        controller.message_mapping("/{room}" if "room" in source else "/x")(names["function"])
+    stomp.StompServer(stomp.EmbeddedBroker(), controllers=[controller])
 
 
 def test_the_map_names_every_file() -> None:
@@ -605,6 +1086,41 @@ async def test_a_session_ends_as_the_table_says(row: list[str]) -> None:
 
 
 # What the pages promise besides.
+
+
+def snippet(page: str, start: str) -> str:
+    """The one incomplete example of ``page`` that begins so."""
+    (found,) = (one.source for one in EXAMPLES if one.page == page and one.source.startswith(start))
+    return found
+
+
+async def test_a_test_talks_to_a_stomp_server_as_the_page_says() -> None:
+    """stomp.md, Testing."""
+    names = load(next(example for example in EXAMPLES if example.name == "stomp"))
+    exec("async def talk(base, http):\n" + textwrap.indent(snippet("stomp.md", "async with http"), "    "), names)
+    async with asyncio.timeout(GUARD), serve(names["app"]) as base, aiohttp.ClientSession() as http:
+        await names["talk"](base, http)
+
+
+def test_the_rules_of_the_page_do_what_it_says() -> None:
+    """stomp.md, Who may do what."""
+    names: dict[str, Any] = {"stomp": stomp, "rooms_of": lambda user: {"lobby"} if user else set()}
+    exec(snippet("stomp.md", "policy = ["), names)
+    policy = Policy(names["policy"])
+    ada, boss = stomp.User("ada"), stomp.User("boss", {"staff"})
+    policy.check_connect(ada)
+    policy.check_send(ada, "/app/rooms/lobby")
+    policy.check_subscribe(ada, stomp.Pattern("/topic/news"))
+    policy.check_subscribe(ada, stomp.Pattern("/user/queue/errors"))
+    policy.check_subscribe(boss, stomp.Pattern("/topic/**"))
+    with pytest.raises(sockbridge.AccessRefused):
+        policy.check_connect(None)
+    for user, destination in ((ada, "/app/rooms/cellar"), (boss, "/topic/news"), (boss, "/user/ada/queue/errors")):
+        with pytest.raises(sockbridge.AccessRefused):
+            policy.check_send(user, destination)
+    for pattern in ("/topic/staff/x", "/topic/**", "/app/rooms/lobby"):
+        with pytest.raises(sockbridge.AccessRefused):
+            policy.check_subscribe(ada, stomp.Pattern(pattern))
 
 
 async def test_on_closed_of_a_client_that_stayed_away_waits_for_the_message_that_runs() -> None:

@@ -289,6 +289,7 @@ class Commands:
 
     async def _settle(self, connection: StompConnection, frame: Frame) -> bool:
         if TRANSACTION in frame.headers:
+            connection.check_settle(frame)  # while the client can still abort
             connection.transactions.hold(frame)
             return False
         return await self._apply_settle(connection, frame)
@@ -346,7 +347,7 @@ class Commands:
         self._counters.unserved += 1
         # The first of a connection is worth a line; a client that goes on fills no disk.
         level = logging.INFO if connection.count_unserved() == 1 else logging.DEBUG
-        if not isinstance(error, HandlerFailed):  # that was logged where it happened
+        if not isinstance(error, HandlerFailed) and logger.isEnabledFor(level):  # that was logged where it happened
             about = _about(connection, frame)
             logger.log(level, "connection %s%s: not served: %s", connection.id, about, printable(error))
         is_silent = self._options.is_spring and isinstance(error, UnknownDestination)

@@ -345,7 +345,7 @@ class StompConnection:
             self._unsettled.add(ordinal, serial)
 
     def settle(self, frame: Frame) -> tuple[Subscription, list[int]] | None:
-        """What an ACK or NACK is about; None if there is nothing to settle any more.
+        """What an ACK or NACK is about, by serials; None if there is nothing to settle any more.
 
         An ACK may come for a subscription that has ended or acknowledges by itself (stompjs then sends the id
         ``undefined``): both are no faults of the client.
@@ -353,8 +353,25 @@ class StompConnection:
         Raises:
             BadFrame: without an id, or of a message that was never sent or is settled already.
         """
-        name = ID if self.version is Version.V1_2 else MESSAGE_ID
-        token = require(frame, name)
+        message = self._acknowledged(frame)
+        settled = self._unsettled.settle(*message) if message and self._unsettled is not None else None
+        if settled and self.version is Version.V1_1 and settled[0].id != frame.headers[SUBSCRIPTION]:
+            raise BadFrame(f"{frame.command} of another subscription's message")
+        return settled
+
+    def check_settle(self, frame: Frame) -> None:
+        """Could ``settle`` do it now? For an ACK or NACK that waits for its transaction.
+
+        Raises:
+            BadFrame: see there.
+        """
+        message = self._acknowledged(frame)
+        if message and self._unsettled is not None:
+            self._unsettled.check(*message)
+
+    def _acknowledged(self, frame: Frame) -> tuple[int, int] | None:
+        # The numbers of subscription and message; None where the client could not know them.
+        token = require(frame, ID if self.version is Version.V1_2 else MESSAGE_ID)
         if self.version is Version.V1_1:
             require(frame, SUBSCRIPTION)
         ordinal, dash, serial = token.partition("-")
@@ -362,10 +379,7 @@ class StompConnection:
             return None
         if not (dash and _is_number(ordinal) and _is_number(serial)) or not 0 < int(ordinal) <= self._ordinal:
             raise BadFrame(f"{frame.command} of an unknown message", ascii(token[:100]))
-        settled = self._unsettled.settle(int(ordinal), int(serial)) if self._unsettled is not None else None
-        if settled and self.version is Version.V1_1 and settled[0].id != frame.headers[SUBSCRIPTION]:
-            raise BadFrame(f"{frame.command} of another subscription's message")
-        return settled
+        return int(ordinal), int(serial)
 
     @property
     def transactions(self) -> Transactions:

@@ -167,7 +167,7 @@ class Pattern:
         variables: names of its ``{x}``, in order.
     """
 
-    __slots__ = ("__weakref__", "_segments", "is_literal", "separator", "text", "variables")
+    __slots__ = ("__weakref__", "_segments", "_stem", "is_literal", "separator", "text", "variables")
 
     def __init__(self, text: str, separator: str = "/") -> None:
         """
@@ -189,8 +189,12 @@ class Pattern:
         if len(set(self.variables)) < len(self.variables):
             raise UsageError(f"{text!r} names a variable twice")
         self._segments: Sequence[Segment] | None = None
+        self._stem: str | None = None  # of "stem/**": what lies below it matches
         if self.is_literal:
             return
+        stem = text.removesuffix(DOUBLE_STAR).removesuffix(separator)
+        if text == DOUBLE_STAR or (stem and text == f"{stem}{separator}{DOUBLE_STAR}" and not has_wildcard(stem)):
+            self._stem = stem
         deep = sum(segment.is_deep for segment in self.segments)
         if deep > MAX_DOUBLE_STARS:
             raise UsageError(f"a pattern has at most {MAX_DOUBLE_STARS} segments **")
@@ -213,6 +217,10 @@ class Pattern:
             return {} if destination == self.text else None
         if destination.count(self.separator) >= MAX_SEGMENTS:
             return None
+        stem = self._stem
+        if stem is not None:  # most rules are of this kind, and each SEND asks them
+            is_below = destination.startswith(stem) and destination[len(stem) : len(stem) + 1] in ("", self.separator)
+            return {} if is_below or not stem else None
         return _match(self.segments, destination.split(self.separator))
 
     def covers(self, other: Pattern) -> bool:

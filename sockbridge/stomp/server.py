@@ -40,7 +40,7 @@ from .interceptors import Interceptor, inbound_of, outbound_of
 from .messaging import Messaging
 from .options import StompOptionArguments, StompOptions
 from .payloads import Converter, Payloads
-from .policy import EVERYBODY, Policy, Rule, is_async
+from .policy import EVERYBODY, Action, Policy, Rule, is_async
 from .registry import UserRegistry
 from .tasks import Tasks
 from .users import Login, User
@@ -110,7 +110,8 @@ class StompServer(SessionHandler):
             authenticate: coroutine function that is given a ``Login``. Without it the user is the ``principal`` of
                 the handshake (a ``User``, a name, or an object with a ``name`` and perhaps ``roles`` and ``expires``),
                 or a guest. TCP has no principal.
-            policy: who may do what; the first rule that matches decides, and what none matches is refused. None:
+            policy: who may do what; the first rule that matches decides, and what none matches is refused, also under
+                ``app_prefixes`` and ``user_prefix``. None:
                 everybody may connect, subscribe to everything, and send to ``app_prefixes``, to nothing else.
             interceptors: see every frame.
             events: are told what happens to connections.
@@ -136,6 +137,9 @@ class StompServer(SessionHandler):
         _check_list("listeners", listeners, Listener)
         if policy is not None:
             _check_list("policy", policy, Rule)
+            for rule in policy:
+                if rule.action is not Action.CONNECT and not rule.destination.startswith(("/", "*")):
+                    raise InvalidOption(f"policy: a destination starts with /, not {rule.destination!r}")
         size = self.options.max_body_size + self.options.max_head_size
         self.defaults = {
             "max_message_size": max(3 * size, 256 * 1024),  # quoted by the client: an emoji becomes three times as long
@@ -228,13 +232,26 @@ class StompServer(SessionHandler):
         self._mounts -= 1
         if self._mounts > 0:
             return
-        for listener in self._listeners:
-            await listener.stop()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        await self._tasks.close()
-        await self.broker.stop()
+        try:
+            for listener in self._listeners:
+                try:
+                    await listener.stop()
+                except Exception:  # a third party's: the others stop all the same
+                    logger.exception("%r failed to stop", listener)
+            await self._tasks.close()
+        finally:
+            await self.broker.stop()
+
+    async def __aenter__(self) -> StompServer:
+        """Start a server that is mounted nowhere, and serves its listeners alone."""
+        await self.on_start()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.on_stop()
 
     async def on_connected(self, session: Session) -> None:
         self.attach(session)

@@ -12,6 +12,7 @@ Spec: STOMP 1.2, "Connection Lingering".
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import socket
@@ -87,6 +88,9 @@ class TcpListener:
         for name, value in {**limits, **times}.items():
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1e9:
                 raise InvalidOption(f"{name} is a number above 0, not {value!r}")
+        grace = shutdown_grace
+        if isinstance(grace, bool) or not isinstance(grace, (int, float)) or not 0 <= grace <= 1e9:
+            raise InvalidOption(f"shutdown_grace is a number of seconds, not {grace!r}")
         self.host = host
         self.port = port
         self.max_connections = max_connections
@@ -259,8 +263,8 @@ class TcpCarrier(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
-        if not transport.can_write_eof():
-            transport.close()
+        if self._has_eof or not transport.can_write_eof():
+            transport.close()  # after what is buffered; over TLS there is no half of a connection to end
             return
         try:
             transport.resume_reading()
@@ -417,8 +421,9 @@ _NO_HEADERS: Final[CIMultiDictProxy[str]] = CIMultiDictProxy(CIMultiDict())
 def _keep_alive(connection: socket.socket | None) -> None:
     if connection is None:
         return
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, seconds in KEEPALIVE:
-        option = getattr(socket, name, None)  # not every system has them
-        if option is not None:
-            connection.setsockopt(socket.IPPROTO_TCP, option, seconds)
+    with contextlib.suppress(OSError):  # it has been reset already: the loop will say so
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, seconds in KEEPALIVE:
+            option = getattr(socket, name, None)  # not every system has them
+            if option is not None:
+                connection.setsockopt(socket.IPPROTO_TCP, option, seconds)

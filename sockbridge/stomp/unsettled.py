@@ -42,6 +42,16 @@ class Unsettled:
             (_, oldest), _ = self._waiting.popitem(last=False)
             self._forgotten = max(self._forgotten, oldest)
 
+    def check(self, ordinal: int, serial: int) -> None:
+        """Could ``settle`` do it now?
+
+        Raises:
+            BadFrame: see there.
+        """
+        is_forgotten = 0 < serial <= self._forgotten
+        if ordinal in self._subscriptions and (ordinal, serial) not in self._waiting and not is_forgotten:
+            raise BadFrame("ACK or NACK of a message that waits for none", f"{ordinal}-{serial}")
+
     def settle(self, ordinal: int, serial: int) -> tuple[Subscription, list[int]] | None:
         """What an ACK or NACK of message ``serial`` is about.
 
@@ -55,10 +65,9 @@ class Unsettled:
         subscription = self._subscriptions.get(ordinal)
         if subscription is None:
             return None
+        self.check(ordinal, serial)
         if (ordinal, serial) not in self._waiting:
-            if 0 < serial <= self._forgotten:
-                return subscription, []
-            raise BadFrame("ACK or NACK of a message that waits for none", f"{ordinal}-{serial}")
+            return subscription, []
         settled = [serial]
         if subscription.ack is AckMode.CLIENT:
             sent = [number for owner, number in self._waiting if owner == ordinal]

@@ -175,10 +175,11 @@ class Stage(Site):
 
 
 @asynccontextmanager
-async def stage(*, is_told: bool = True, **options: Any) -> AsyncIterator[Stage]:
+async def stage(*, is_told: bool = True, disconnect_delay: float = LETS_GO, **options: Any) -> AsyncIterator[Stage]:
     """A stage; at its end nothing may be left, neither of a client nor of a task.
 
     Args:
+        disconnect_delay: longer where clients that poll must wait for many others.
         is_told: False where the application hangs when it is told, so that it cannot be told of what comes after.
     """
     before = asyncio.all_tasks()
@@ -198,7 +199,7 @@ async def stage(*, is_told: bool = True, **options: Any) -> AsyncIterator[Stage]
         )
 
     tcp = {"handler_grace": LETS_GO, "shutdown_grace": LETS_GO}
-    async with site(make, tcp=tcp, disconnect_delay=LETS_GO, shutdown_grace=LETS_GO) as running:
+    async with site(make, tcp=tcp, disconnect_delay=disconnect_delay, shutdown_grace=LETS_GO) as running:
         running.__class__ = Stage
         assert isinstance(running, Stage)
         running.application, running.events = application, events
@@ -479,7 +480,7 @@ async def test_a_client_killed_within_a_websocket_frame_leaves_nothing_behind(
 
 async def test_clients_killed_in_crowds_leave_nothing_behind(caplog: pytest.LogCaptureFixture) -> None:
     """All at once, in the middle of what each other send."""
-    async with stage() as here:
+    async with stage(disconnect_delay=1.0) as here:
         peers = [await here.logged_in(carrier) for carrier in CARRIERS * 4]
         for number, peer in enumerate(peers):
             await peer.send("SUBSCRIBE", {"id": "1", "destination": f"/topic/{number % 3}"})

@@ -1280,3 +1280,18 @@ def test_quoted_pieces_join_to_json_for_any_text(text: str, version: Version) ->
     assert frame.headers["message-id"] == "1-5"
     assert frame.headers["custom"] == text
     assert frame.headers["content-length"] == str(len(text.encode()))
+
+
+@pytest.mark.parametrize("version", list(Version))
+@pytest.mark.parametrize("name", ["id", "receipt"])
+def test_a_colon_that_a_client_does_not_escape_is_kept_as_it_was_written(version: Version, name: str) -> None:
+    """stomp.js and webstomp never escape: they look for what they wrote."""
+    decoder = Decoder(Limits.of(StompOptions()), version)
+    decoder.feed(f"SUBSCRIBE\n{name}:a:b\ndestination:/x\n\n\0")
+    frame = decoder.next_frame()
+    assert frame is not None
+    assert (frame.headers[name], frame.verbatim(name)) == ("a:b", "a:b")
+    receipt = dialect(version, RAW).encode(Frame(Command.RECEIPT, {"receipt-id": "a:b"}, b"", {"receipt-id": "a:b"}))
+    assert receipt == b"RECEIPT\nreceipt-id:a:b\n\n\0"
+    if version is not Version.V1_0:
+        assert frame.raw == {name: "a:b"}

@@ -1315,3 +1315,61 @@ async def test_the_end_of_a_subscription_is_told_before_the_end_of_its_connectio
     await unsubscribing
     await going
     assert events.names() == ["on_connected", "on_subscribed", "on_unsubscribed", "on_disconnected"]
+
+
+async def test_a_concurrent_call_that_awaits_something_cancelled_is_told_as_a_fault_inside(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    controller = Controller()
+
+    @controller.message_mapping("/fail", concurrent=True)
+    async def fail() -> None:
+        cancelled = asyncio.get_running_loop().create_future()
+        cancelled.cancel()
+        await cancelled
+
+    server = make_server(controller)
+    client = await login(server)
+    await client.publish("/app/fail", "", {"receipt": "r"})
+    assert (await client.closed()).code == 1011
+    error = error_of(client)
+    assert (error.headers["message"], error.headers["receipt-id"]) == ("internal error", "r")
+    assert len([record for record in caplog.records if record.levelno >= logging.ERROR]) == 1
+    await client.go()
+    await turns()
+    assert_nothing_left(server)
+
+
+async def test_a_stream_may_end_its_own_subscription() -> None:
+    controller = Controller()
+    went_on: list[str] = []
+
+    @controller.subscribe_mapping("/few")
+    async def few(connection: StompConnection) -> AsyncIterator[str]:
+        yield "one"
+        await server.unsubscribe(connection, "s")
+        went_on.append("cleaned up")
+        yield "two"
+        went_on.append("never")
+
+    server = make_server(controller)
+    client = await login(server)
+    await client.subscribe("s", "/app/few")
+    await turns()
+    assert [frame.body for frame in client.take()] == [b"one"]
+    assert went_on == ["cleaned up"]
+    await client.go()
+    assert_nothing_left(server)
+
+
+async def test_an_acknowledgement_of_nothing_spoils_a_transaction_before_it_is_committed() -> None:
+    """All or nothing: the SEND beside it has no effect."""
+    broker = RecordingBroker("/topic")
+    server = StompServer(broker, policy=[Rule.connect(EVERYBODY), Rule.send("**", EVERYBODY)])
+    client = await login(server)
+    await client.send("BEGIN", {"transaction": "t"})
+    await client.publish("/topic/a", "x", {"transaction": "t"})
+    await client.send("ACK", {"id": "9-9", "transaction": "t"})
+    await client.send("COMMIT", {"transaction": "t"})
+    assert "unknown message" in error_of(client).headers["message"]
+    assert broker.values("publish") == []

@@ -417,3 +417,29 @@ def test_stars_that_are_a_whole_segment_guard_what_lies_below() -> None:
         with pytest.raises(AccessRefused):
             policy.check_send(None, destination)
     policy.check_send(None, "/app/administration")
+
+
+def test_a_variable_behind_stars_of_the_client_may_have_any_value() -> None:
+    """The text of the client's pattern can be laid onto the rule in one way, and what it matches in others."""
+    policy = Policy(
+        [
+            Rule.subscribe("/a/**/{x}/z/**", lambda user, variables: variables["x"] != "secret"),
+            Rule.subscribe("**", EVERYBODY),
+        ]
+    )
+    with pytest.raises(AccessRefused):
+        policy.check_subscribe(None, Pattern("/a/secret/z"))
+    with pytest.raises(AccessRefused):
+        policy.check_subscribe(None, Pattern("/a/**/b/z"))
+
+
+def test_a_rule_that_is_never_asked_is_named() -> None:
+    policy = Policy([Rule.send("/app/**", LOGGED_IN), Rule.send("/app/admin/**", has_role("admin"))])
+    assert policy.hidden == ["send /app/admin/**"]
+    assert Policy([Rule.send("/app/admin/**", has_role("admin")), Rule.send("/app/**", LOGGED_IN)]).hidden == []
+
+
+@pytest.mark.parametrize("who", [has_role, lambda user: True, lambda: True])
+def test_a_function_that_cannot_be_asked_is_refused_at_once(who: object) -> None:
+    with pytest.raises(InvalidOption):
+        Policy([Rule.send("/app/**", who)])  # type: ignore[arg-type]

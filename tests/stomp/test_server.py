@@ -23,7 +23,7 @@ from sockbridge.stomp.connection import StompConnection
 from sockbridge.stomp.controllers.mapping import Controller
 from sockbridge.stomp.frame import Command, Frame
 from sockbridge.stomp.interceptors import Interceptor
-from sockbridge.stomp.policy import LOGGED_IN, Rule
+from sockbridge.stomp.policy import EVERYBODY, LOGGED_IN, NOBODY, Rule
 from sockbridge.stomp.server import TURN, StompServer, _user_of
 from sockbridge.stomp.users import Login, User
 from tests.fakes import GUARD, serve
@@ -696,3 +696,31 @@ async def test_it_is_mounted_like_any_handler_and_speaks_the_subprotocols_of_sto
 def test_a_principal_without_a_name_is_a_mistake_of_the_application() -> None:
     with pytest.raises(UsageError, match="authenticate returns a User, a name, or an object with a name; not 5"):
         _user_of(5)
+
+
+async def test_a_listener_that_fails_to_stop_holds_up_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    class Listening:
+        def __init__(self, *, fails: bool) -> None:
+            self.fails = fails
+            self.is_stopped = False
+
+        async def start(self, server: StompServer) -> None: ...
+
+        async def stop(self) -> None:
+            self.is_stopped = True
+            if self.fails:
+                raise OSError("cannot stop")
+
+    broken, sound = Listening(fails=True), Listening(fails=False)
+    broker = RecordingBroker()
+    async with StompServer(broker, listeners=[broken, sound]) as server:
+        assert server is not None
+    assert broken.is_stopped
+    assert sound.is_stopped
+    assert [name for name, _ in broker.calls] == ["start", "stop"]
+    assert "failed to stop" in caplog.text
+
+
+def test_a_rule_without_a_slash_guards_nothing_and_is_refused() -> None:
+    with pytest.raises(InvalidOption, match="starts with /"):
+        StompServer(EmbeddedBroker(), policy=[Rule.connect(EVERYBODY), Rule.subscribe("topic/secret", NOBODY)])

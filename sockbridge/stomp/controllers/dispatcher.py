@@ -14,7 +14,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from ...errors import (
     AccessRefused,
@@ -41,10 +41,10 @@ from .mapping import OWN_QUEUE, Controller, Kind, Mapped, Reply
 
 logger = logging.getLogger("sockbridge.stomp")
 
-DEFAULT_PREFIX = "/topic"
+DEFAULT_PREFIX: Final = "/topic"
 """Before the destination, for what a function without a target returns."""
 
-VALUES_PER_TURN = 64
+VALUES_PER_TURN: Final = 64
 """Values of a stream that never waits, before others get their turn."""
 
 ErrorMessage = Callable[[Exception], str]
@@ -138,7 +138,7 @@ class Dispatcher:
         for controller in controllers:
             if not isinstance(controller, Controller):
                 raise InvalidController(f"controllers is a list of Controller objects, not {controller!r}")
-            for mapped in controller.mapped:
+            for mapped in controller.seal():
                 self._add(controller, mapped)
 
     def find_message(self, connection: StompConnection, frame: Frame, path: str) -> Found:

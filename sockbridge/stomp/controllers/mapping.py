@@ -7,9 +7,9 @@ Does not know: who calls the functions.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from ...errors import InvalidController
 
@@ -88,7 +88,13 @@ class Controller:
             prefix: before all destinations of this controller, e.g. ``"/chat"``.
         """
         self.prefix = prefix
-        self.mapped: list[Mapped] = []
+        self._mapped: list[Mapped] = []
+        self._is_sealed = False
+
+    def seal(self) -> Sequence[Mapped]:
+        """What was mapped; from now on nothing can be, as the server that asks would not know. May be called again."""
+        self._is_sealed = True
+        return tuple(self._mapped)
 
     def message_mapping(
         self,
@@ -152,7 +158,7 @@ class Controller:
         def decorate(function: F) -> F:
             if not callable(function):
                 raise InvalidController(f"a function is mapped, not {function!r}")
-            self.mapped.append(
+            self._add(
                 Mapped(
                     Kind.EXCEPTION,
                     function,
@@ -166,6 +172,11 @@ class Controller:
             return function
 
         return decorate
+
+    def _add(self, mapped: Mapped) -> None:
+        if self._is_sealed:
+            raise InvalidController(f"{mapped.name} is mapped too late: a server has been made with its controller")
+        self._mapped.append(mapped)
 
     def _collect(
         self,
@@ -182,7 +193,7 @@ class Controller:
         def decorate(function: F) -> F:
             if not callable(function):
                 raise InvalidController(f"a function is mapped, not {function!r}")
-            self.mapped.append(
+            self._add(
                 Mapped(
                     kind,
                     function,
@@ -199,7 +210,7 @@ class Controller:
         return decorate
 
 
-OWN_QUEUE = ""
+OWN_QUEUE: Final = ""
 """In ``Mapped.send_to_user``: ``/queue`` + the destination of the call."""
 
 

@@ -723,7 +723,7 @@ async def test_a_stream_is_as_fast_as_the_one_who_asked_takes_it() -> None:
 async def test_a_stream_ends_when_its_client_has_gone(caplog: pytest.LogCaptureFixture) -> None:
     class LostCarrier(RecordingCarrier):
         async def drain(self) -> None:
-            self.close(1006, "gone")
+            connection.on_lost()
             raise SessionClosed(1006, "gone")
 
     source = Source()

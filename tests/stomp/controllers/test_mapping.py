@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from sockbridge.errors import InvalidController
+from sockbridge.stomp.broker.embedded import EmbeddedBroker
 from sockbridge.stomp.controllers.mapping import OWN_QUEUE, Controller, Kind, Mapped, Reply
+from sockbridge.stomp.server import StompServer
 
 
 def function() -> str:
@@ -17,7 +19,7 @@ def function() -> str:
 
 
 def one(controller: Controller) -> Mapped:
-    (mapped,) = controller.mapped
+    (mapped,) = controller.seal()
     return mapped
 
 
@@ -28,15 +30,15 @@ def test_a_function_is_handed_back_unchanged_and_can_be_mapped_again() -> None:
     assert controller.exception_handler(ValueError)(function) is function
     assert function() == "called"
     assert controller.prefix == "/chat"
-    assert [mapped.kind for mapped in controller.mapped] == [Kind.MESSAGE, Kind.SUBSCRIBE, Kind.EXCEPTION]
-    assert controller.mapped[0].destinations == ("/a", "/b")
-    assert controller.mapped[2].exceptions == (ValueError,)
+    assert [mapped.kind for mapped in controller.seal()] == [Kind.MESSAGE, Kind.SUBSCRIBE, Kind.EXCEPTION]
+    assert controller.seal()[0].destinations == ("/a", "/b")
+    assert controller.seal()[2].exceptions == (ValueError,)
 
 
 def test_controllers_are_apart() -> None:
     first, second = Controller(), Controller()
     first.message_mapping("/a")(function)
-    assert (len(first.mapped), second.mapped) == (1, [])
+    assert (len(first.seal()), second.seal()) == (1, ())
 
 
 @pytest.mark.parametrize(
@@ -58,7 +60,7 @@ def test_targets_are_one_several_or_the_default(
     controller = Controller()
     for decorator in (controller.message_mapping, controller.subscribe_mapping):
         decorator("/a", **arguments)(function)
-    for mapped in controller.mapped:
+    for mapped in controller.seal():
         assert (mapped.send_to, mapped.send_to_user, mapped.is_default) == (send_to, send_to_user, is_default)
 
 
@@ -131,7 +133,7 @@ def test_a_target_that_is_no_destination_is_refused_and_its_argument_named(name:
     ):
         with pytest.raises(InvalidController, match=f"{name} is a destination"):
             decorate(function)
-    assert controller.mapped == []
+    assert controller.seal() == ()
 
 
 @pytest.mark.parametrize("function", [5, None, "function"])
@@ -140,9 +142,20 @@ def test_what_cannot_be_called_is_not_mapped(function: Any) -> None:
     for decorate in (controller.message_mapping("/a"), controller.exception_handler(ValueError)):
         with pytest.raises(InvalidController, match="a function is mapped"):
             decorate(function)
-    assert controller.mapped == []
+    assert controller.seal() == ()
 
 
 def test_a_reply_has_no_headers_unless_it_is_given_some() -> None:
     assert Reply("a").headers == {}
     assert Reply("a", {"x": "1"}) == Reply("a", {"x": "1"})
+
+
+def test_what_is_mapped_after_a_server_was_made_is_refused() -> None:
+    """Nobody would ever call it."""
+    controller = Controller()
+    StompServer(EmbeddedBroker(), controllers=[controller])
+    StompServer(EmbeddedBroker(), controllers=[controller])  # several servers may share one
+    with pytest.raises(InvalidController, match="too late"):
+
+        @controller.message_mapping("/late")
+        async def late(text: str) -> None: ...

@@ -4,7 +4,7 @@ The one place that contains errors of controllers: an exception goes to the hand
 logged; either way the connection goes on.
 
 Knows: which function serves which destination, where results go.
-Does not know: sessions, receipts, which broker it is.
+Does not know: transports, receipts, which broker it is.
 """
 
 from __future__ import annotations

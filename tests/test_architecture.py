@@ -103,7 +103,7 @@ MAY_IMPORT: dict[str, str] = {
         "stomp/broker/base stomp/counters stomp/messaging stomp/controllers/dispatcher"
     ),
     "stomp/server": (
-        "errors sockjs/framing sockjs/session sockjs/handler stomp/options stomp/frame "
+        "errors options sockjs/framing sockjs/session sockjs/handler stomp/options stomp/frame "
         "stomp/destinations stomp/heart_beat stomp/users stomp/policy stomp/connection "
         "stomp/interceptors stomp/tasks stomp/events stomp/registry stomp/payloads stomp/broker/base "
         "stomp/controllers/mapping stomp/counters stomp/messaging stomp/controllers/dispatcher "

@@ -23,6 +23,7 @@ from ..errors import (
     InvalidOption,
     UsageError,
 )
+from ..options import OptionArguments
 from ..sockjs.framing import Close, Message
 from ..sockjs.handler import SessionHandler
 from ..sockjs.session import Session
@@ -124,41 +125,24 @@ class StompServer(SessionHandler):
             InvalidOption: a value that is not allowed; the text says which are.
             InvalidController: a mapped function cannot be served.
         """
-        unknown = set(options) - StompOptionArguments.__annotations__.keys()
-        if unknown:
-            known = ", ".join(sorted(StompOptionArguments.__annotations__))
-            raise InvalidOption(f"there is no option {', '.join(sorted(unknown))}; limits and times are: {known}")
-        self.options = StompOptions(**options)
         if not isinstance(broker, Broker):
             raise InvalidOption(f"broker is a broker, e.g. EmbeddedBroker(), not {broker!r}")
+        if authenticate is not None and not is_async(authenticate):
+            raise InvalidOption("authenticate is a coroutine function that takes the login (async def ...)")
         _check_list("controllers", controllers, Controller)
         _check_list("interceptors", interceptors, Interceptor)
         _check_list("events", events, Events)
         _check_list("listeners", listeners, Listener)
-        if policy is not None:
-            _check_list("policy", policy, Rule)
-            for rule in policy:
-                if rule.action is not Action.CONNECT and not rule.destination.startswith(("/", "*")):
-                    raise InvalidOption(f"policy: a destination starts with /, not {rule.destination!r}")
-        size = self.options.max_body_size + self.options.max_head_size
-        self.defaults = {
-            "max_message_size": max(3 * size, 256 * 1024),  # quoted by the client: an emoji becomes three times as long
-            "send_buffer_limit": max(6 * size, 1024 * 1024),  # quoted by us: a control character becomes six
-        }
+        self.options = _checked_options(options)
+        self.defaults = _sizes(self.options)
         self.broker = broker
         self.users = UserRegistry()
         self.counters = StompCounters()
         self._app_prefixes = _prefixes(app_prefixes, "app_prefixes")
         self._user_prefix = _prefixes([user_prefix], "user_prefix")[0]
         _check_overlap([*self._app_prefixes, self._user_prefix], broker.prefixes)
-        if authenticate is not None and not is_async(authenticate):
-            raise InvalidOption("authenticate is a coroutine function that takes the login (async def ...)")
         self._authenticate = authenticate
-        self._policy = Policy(self._default_policy() if policy is None else policy, broker.separator)
-        if not self._policy.admits:
-            raise InvalidOption("policy lets nobody in: add Rule.connect(...), e.g. Rule.connect(LOGGED_IN)")
-        for hidden in self._policy.hidden:
-            logger.warning("policy: the rule for %s is never asked, as one before it decides", hidden)
+        self._policy = _compile_policy(self._default_policy() if policy is None else policy, broker.separator)
         self._watch = outbound_of(interceptors)
         self._audience = Audience(events)
         self._listeners = tuple(listeners)
@@ -385,6 +369,36 @@ def _prefixes(prefixes: Iterable[str], name: str) -> tuple[str, ...]:
         if prefix.rstrip("/.") == "":
             raise InvalidOption(f"{name}: {prefix!r} would hide the broker's destinations")
     return tuple(prefix.rstrip("/.") for prefix in several)
+
+
+def _checked_options(options: StompOptionArguments) -> StompOptions:
+    unknown = set(options) - StompOptionArguments.__annotations__.keys()
+    if unknown:
+        known = ", ".join(sorted(StompOptionArguments.__annotations__))
+        raise InvalidOption(f"there is no option {', '.join(sorted(unknown))}; limits and times are: {known}")
+    return StompOptions(**options)
+
+
+def _sizes(options: StompOptions) -> OptionArguments:
+    # What mount is to allow, so that a frame meets our limits first.
+    size = options.max_body_size + options.max_head_size
+    return {
+        "max_message_size": max(3 * size, 256 * 1024),  # quoted by the client: an emoji becomes three times as long
+        "send_buffer_limit": max(6 * size, 1024 * 1024),  # quoted by us: a control character becomes six
+    }
+
+
+def _compile_policy(rules: Sequence[Rule], separator: str) -> Policy:
+    _check_list("policy", rules, Rule)
+    for rule in rules:
+        if rule.action is not Action.CONNECT and not rule.destination.startswith(("/", "*")):
+            raise InvalidOption(f"policy: a destination starts with /, not {rule.destination!r}")
+    policy = Policy(rules, separator)
+    if not policy.admits:
+        raise InvalidOption("policy lets nobody in: add Rule.connect(...), e.g. Rule.connect(LOGGED_IN)")
+    for hidden in policy.hidden:
+        logger.warning("policy: the rule for %s is never asked, as one before it decides", hidden)
+    return policy
 
 
 def _check_list(name: str, several: object, kind: type) -> None:

@@ -289,8 +289,8 @@ class Commands:
 
     async def _settle(self, connection: StompConnection, frame: Frame) -> bool:
         if TRANSACTION in frame.headers:
-            connection.check_settle(frame)  # while the client can still abort
             connection.transactions.hold(frame)
+            connection.check_settle(frame)  # while nothing of the transaction has had an effect
             return False
         return await self._apply_settle(connection, frame)
 

@@ -74,6 +74,7 @@ class Limits:
 
 
 _COMMANDS: Final[Mapping[bytes, Command]] = {name.encode(): command for name, command in COMMANDS.items()}
+FIRST_LETTER: Final = ord("A")
 LONGEST_COMMAND: Final = max(map(len, COMMANDS))
 
 _find_gap = re.compile(rb"(?:[\n\x00]|\r\n)*+").match
@@ -194,17 +195,21 @@ class Decoder:
     def _read_head(self) -> Frame | None:
         buffer, start = self._buffer, self._start
         if self._scanned <= start:
-            gap = _find_gap(buffer, start)
-            self._start = self._scanned = start = gap.end() if gap else start
+            if start < len(buffer) and buffer[start] < FIRST_LETTER:  # most frames follow at once
+                gap = _find_gap(buffer, start)
+                self._start = start = gap.end() if gap else start
             if start == len(buffer):
                 self._buffer, self._start, self._scanned = b"", 0, 0
                 return None
+            self._scanned = start
         # A head holds no NUL, so the search for its end never runs into what follows.
         most = start + self.limits.head + 3
         nul = buffer.find(b"\0", self._scanned, most)
         stop = most if nul < 0 else nul
         end = buffer.find(b"\n\n", self._scanned, min(stop, most - 1))
-        crlf = buffer.find(b"\n\r\n", self._scanned, stop if end < 0 else end + 1)
+        crlf = -1
+        if buffer.find(b"\r", self._scanned, stop if end < 0 else end) >= 0:
+            crlf = buffer.find(b"\n\r\n", self._scanned, stop if end < 0 else end + 1)
         if end < 0 and crlf < 0:
             self._check_beginning(start, has_nul=nul >= 0)
             self._scanned = max(start, len(buffer) - 2)
@@ -231,7 +236,7 @@ class Decoder:
 
     def _parse(self, head: bytes) -> Frame:
         first, _, rest = head.partition(b"\n")
-        command = _command(first.removesuffix(b"\r"))
+        command = _COMMANDS.get(first) or _command(first.removesuffix(b"\r"))
         if not rest:
             return Frame(command)
         try:
@@ -248,17 +253,17 @@ class Decoder:
             raise BadFrame("header is not UTF-8") from None
         if "\r" in text:
             text = text.replace("\r\n", "\n").removesuffix("\r")
-        if text.count("\n") >= limits.headers:
+        written = text.split("\n")
+        if len(written) > limits.headers:
             raise BadFrame("too many headers", f"the limit is {limits.headers}")
         if len(lines) > limits.header and max(map(len, lines.split(b"\n"))) > limits.header:
             raise BadFrame("header too long", f"the limit is {limits.header} bytes")
-        headers: dict[str, str] = {}
-        for line in text.split("\n"):
-            name, colon, value = line.partition(":")
-            if not colon or not name:
-                raise BadFrame("header without name and colon", ascii(line[:100]))
-            if name not in headers:  # of repeated ones the first counts: "Repeated Header Entries"
-                headers[name] = value
+        try:
+            headers = dict([line.split(":", 1) for line in written])  # a third faster than a loop (bench.codec)
+        except ValueError:
+            headers = {}
+        if len(headers) < len(written) or "" in headers:
+            headers = _read_one_by_one(written)
         if command in UNESCAPED:
             # without accept-version it is a client of 1.0, where blanks count for nothing
             return Frame(command, headers if ACCEPT_VERSION in headers else _rewrite(headers, _strip))
@@ -284,23 +289,41 @@ class Decoder:
         text = frame.headers.get(CONTENT_LENGTH)
         if text is None:
             return None
+        if len(text) <= 9 and text.isascii() and text.isdigit():
+            length = int(text)
+        else:
+            length = self._odd_length(frame, text)
+        if length > self.limits.body:
+            raise self._too_long(frame)
+        if length and not self._may_have_body(frame):
+            raise BadFrame(f"{frame.command} has no body", receipt=frame.written_receipt)
+        return length
+
+    def _odd_length(self, frame: Frame, text: str) -> int:
         if self.version is Version.V1_0:
             text = text.strip(" \t")
         if not (text.isascii() and text.isdigit()):  # int() would take signs, blanks and other digits
             raise BadFrame("content-length is no number", receipt=frame.written_receipt)
         digits = text.lstrip("0") or "0"
-        if len(digits) > 18 or int(digits) > self.limits.body:
+        if len(digits) > 18:
             raise self._too_long(frame)
-        length = int(digits)
-        if length and not self._may_have_body(frame):
-            raise BadFrame(f"{frame.command} has no body", receipt=frame.written_receipt)
-        return length
+        return int(digits)
 
     def _may_have_body(self, frame: Frame) -> bool:
         return frame.command in WITH_BODY or self.version is Version.V1_0
 
     def _too_long(self, frame: Frame) -> BadFrame:
         return BadFrame("body too long", f"the limit is {self.limits.body} bytes", frame.written_receipt)
+
+
+def _read_one_by_one(lines: list[str]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon or not name:
+            raise BadFrame("header without name and colon", ascii(line[:100]))
+        headers.setdefault(name, value)  # of repeated ones the first counts: "Repeated Header Entries"
+    return headers
 
 
 def _command(line: bytes) -> Command:

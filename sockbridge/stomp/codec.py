@@ -140,8 +140,7 @@ class Decoder:
         elif isinstance(buffer, bytearray):
             buffer += octets
         else:
-            self._buffer = bytearray(buffer)
-            self._buffer += octets
+            self._buffer = bytearray(buffer) + octets
 
     def next_frame(self) -> Frame | None:
         """The next whole frame; None until more is fed.
@@ -225,8 +224,7 @@ class Decoder:
         buffer = self._buffer
         line = buffer.find(b"\n", start, start + LONGEST_COMMAND + 2)
         if line < 0 and len(buffer) - start > LONGEST_COMMAND + 1:
-            command = bytes(buffer[start : start + 32])
-            raise _unknown_command(command)
+            raise _unknown_command(bytes(buffer[start : start + 32]))
         if line >= 0:
             _command(bytes(buffer[start:line]).removesuffix(b"\r"))
         if has_nul:

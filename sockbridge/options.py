@@ -139,7 +139,7 @@ class Options:
         _script_url(self.client_url)
         if self.base_url is not None and not _is_url(self.base_url):
             raise InvalidOption(f"base_url starts with /, http:// or https://, or is None; not {self.base_url!r}")
-        if self.authenticate is not None and not _is_async(self.authenticate):
+        if self.authenticate is not None and not is_async(self.authenticate):
             raise InvalidOption("authenticate is a coroutine function that takes the request (async def ...)")
         object.__setattr__(self, "allowed_origins", _origins(self.allowed_origins))
 
@@ -184,7 +184,8 @@ def _booleans(**values: bool) -> None:
             raise InvalidOption(f"{name} is True or False, not {value!r}")
 
 
-def _is_async(function: Any) -> bool:
+def is_async(function: object) -> bool:
+    """Does calling ``function`` give a coroutine?"""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004  # an instance
 
 

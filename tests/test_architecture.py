@@ -68,7 +68,7 @@ MAY_IMPORT: dict[str, str] = {
     "stomp/destinations": "errors",
     "stomp/heart_beat": "errors stomp/options",
     "stomp/users": "sockjs/handshake stomp/frame",
-    "stomp/policy": "errors stomp/destinations stomp/users",
+    "stomp/policy": "errors options stomp/destinations stomp/users",
     "stomp/subscription": "sockjs/framing stomp/frame stomp/codec stomp/destinations stomp/users",
     "stomp/transactions": "errors stomp/options stomp/frame",
     "stomp/unsettled": "errors stomp/frame stomp/subscription",

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import AccessRefused, InvalidOption, UsageError
+from ..options import is_async
 from .destinations import Pattern, has_wildcard, misplaced_stars
 from .users import User
 
@@ -44,11 +45,6 @@ def NOBODY(user: User | None, variables: Mapping[str, str]) -> bool:
 def LOGGED_IN(user: User | None, variables: Mapping[str, str]) -> bool:
     """Whoever has a name."""
     return user is not None
-
-
-def is_async(function: object) -> bool:
-    """Does calling ``function`` give a coroutine?"""
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004  # an instance
 
 
 @dataclass(frozen=True, slots=True)

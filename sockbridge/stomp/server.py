@@ -23,7 +23,7 @@ from ..errors import (
     InvalidOption,
     UsageError,
 )
-from ..options import OptionArguments
+from ..options import OptionArguments, is_async
 from ..sockjs.framing import Close, Message
 from ..sockjs.handler import SessionHandler
 from ..sockjs.session import Session
@@ -41,7 +41,7 @@ from .interceptors import Interceptor, inbound_of, outbound_of
 from .messaging import Messaging
 from .options import StompOptionArguments, StompOptions
 from .payloads import Converter, Payloads
-from .policy import EVERYBODY, Action, Policy, Rule, is_async
+from .policy import EVERYBODY, Action, Policy, Rule
 from .registry import UserRegistry
 from .tasks import Tasks
 from .users import Login, User

@@ -38,13 +38,27 @@ class Subscriber:
 
     ack = AckMode.AUTO
     headers: Mapping[str, str] = {}
+    owner: object = None
+    user: str | None = None
+    client_id: str | None = None
+    is_ready = True
 
     def __init__(self, destination: str) -> None:
         self.pattern = Pattern(destination)
         self.count = 0
 
-    def deliver(self, message: PreparedMessage) -> None:
+    async def drain(self) -> None:
+        """Nothing ever waits."""
+
+    def deliver(self, message: PreparedMessage, headers: Mapping[str, str] | None = None) -> bool:
         self.count += 1
+        return True
+
+    def lend(self, message: PreparedMessage, headers: Mapping[str, str] | None = None) -> bool:
+        return self.deliver(message, headers)
+
+    def evict(self, reason: str) -> None:
+        """Nobody is."""
 
 
 KINDS = {

@@ -32,7 +32,8 @@ Does not know: sessions, requests, frames; an exception carries strings and numb
     └── Refused                     the server's answer to a request or receiver that it does not serve
         ├── SessionBusy             another receiver is attached (the client is told 2010)
         ├── TooManySessions         max_sessions are open
-        └── EndpointClosed          the server is shutting down, or was never started
+        ├── EndpointClosed          the server is shutting down, or was never started
+        └── QueueFull               STOMP: a queue of the broker has no room for a message
 """
 
 from __future__ import annotations
@@ -200,3 +201,11 @@ class TooManySessions(Refused):
 
 class EndpointClosed(Refused):
     """The endpoint takes no sessions: its application shuts down, or has not started."""
+
+
+class QueueFull(Refused):
+    """A queue of the broker has no room for a message; the text names the limit.
+
+    A client is told by ERROR, and its connection ends. ``messaging.send`` raises it: try again later, or raise the
+    limit.
+    """

@@ -69,7 +69,7 @@ MAY_IMPORT: dict[str, str] = {
     "stomp/heart_beat": "errors stomp/options",
     "stomp/users": "sockjs/handshake stomp/frame",
     "stomp/policy": "errors options stomp/destinations stomp/users",
-    "stomp/subscription": "sockjs/framing stomp/frame stomp/codec stomp/destinations stomp/users",
+    "stomp/subscription": "errors sockjs/framing stomp/frame stomp/codec stomp/destinations stomp/users",
     "stomp/transactions": "errors stomp/options stomp/frame",
     "stomp/unsettled": "errors stomp/frame stomp/subscription",
     "stomp/connection": (
@@ -84,7 +84,30 @@ MAY_IMPORT: dict[str, str] = {
     "stomp/broker/__init__": "",
     "stomp/controllers/__init__": "",
     "stomp/broker/base": "stomp/frame stomp/codec stomp/destinations",
-    "stomp/broker/embedded": "errors stomp/codec stomp/destinations stomp/broker/base",
+    "stomp/broker/options": "errors",
+    "stomp/broker/holding": "stomp/codec",
+    "stomp/broker/queues": ("errors stomp/frame stomp/codec stomp/counters stomp/broker/base stomp/broker/holding"),
+    "stomp/broker/history": (
+        "errors stomp/codec stomp/destinations stomp/counters "
+        "stomp/broker/base stomp/broker/options stomp/broker/holding stomp/broker/queues"
+    ),
+    "stomp/broker/durable": "errors stomp/frame stomp/codec stomp/broker/base stomp/broker/queues",
+    "stomp/broker/presence": "errors stomp/destinations stomp/broker/base",
+    "stomp/broker/temporary": "errors stomp/destinations",
+    "stomp/broker/pacing": "errors stomp/broker/base",
+    "stomp/broker/distribution": (
+        "errors stomp/codec stomp/counters stomp/broker/base stomp/broker/options stomp/broker/holding "
+        "stomp/broker/queues stomp/broker/history stomp/broker/temporary stomp/broker/pacing"
+    ),
+    "stomp/broker/topics": (
+        "errors stomp/codec stomp/destinations stomp/counters stomp/broker/base stomp/broker/options "
+        "stomp/broker/queues stomp/broker/history stomp/broker/durable stomp/broker/pacing stomp/broker/distribution"
+    ),
+    "stomp/broker/embedded": (
+        "errors stomp/frame stomp/codec stomp/destinations stomp/counters stomp/broker/base stomp/broker/options "
+        "stomp/broker/holding stomp/broker/queues stomp/broker/history stomp/broker/presence "
+        "stomp/broker/temporary stomp/broker/pacing stomp/broker/distribution stomp/broker/topics"
+    ),
     "stomp/controllers/arguments": "errors sockjs/session stomp/frame stomp/users stomp/connection stomp/payloads",
     "stomp/controllers/mapping": "errors",
     "stomp/counters": "",
@@ -97,23 +120,28 @@ MAY_IMPORT: dict[str, str] = {
         "stomp/registry stomp/payloads stomp/broker/base stomp/controllers/arguments "
         "stomp/controllers/mapping stomp/counters stomp/messaging"
     ),
+    "stomp/routing": (
+        "errors stomp/frame stomp/codec stomp/destinations stomp/connection stomp/broker/base stomp/messaging "
+        "stomp/controllers/dispatcher"
+    ),
     "stomp/commands": (
-        "errors sockjs/framing stomp/options stomp/frame stomp/destinations stomp/policy "
+        "errors sockjs/framing stomp/options stomp/frame stomp/codec stomp/destinations stomp/policy "
         "stomp/subscription stomp/connection stomp/interceptors stomp/tasks stomp/events stomp/registry "
-        "stomp/broker/base stomp/counters stomp/messaging stomp/controllers/dispatcher"
+        "stomp/broker/base stomp/counters stomp/controllers/dispatcher stomp/routing"
     ),
     "stomp/server": (
         "errors options sockjs/framing sockjs/session sockjs/handler stomp/options stomp/frame "
         "stomp/destinations stomp/heart_beat stomp/users stomp/policy stomp/connection "
         "stomp/interceptors stomp/tasks stomp/events stomp/registry stomp/payloads stomp/broker/base "
         "stomp/controllers/mapping stomp/counters stomp/messaging stomp/controllers/dispatcher "
-        "stomp/commands"
+        "stomp/routing stomp/commands"
     ),
     "stomp/tcp": "errors sockjs/framing sockjs/handshake stomp/connection stomp/server",
     "stomp/__init__": (
         "stomp/options stomp/frame stomp/codec stomp/destinations stomp/users stomp/policy "
         "stomp/subscription stomp/connection stomp/interceptors stomp/events stomp/registry "
-        "stomp/payloads stomp/broker/base stomp/broker/embedded stomp/controllers/arguments "
+        "stomp/payloads stomp/broker/base stomp/broker/embedded stomp/broker/history stomp/broker/options "
+        "stomp/broker/presence stomp/controllers/arguments "
         "stomp/controllers/mapping stomp/counters stomp/messaging stomp/server stomp/tcp"
     ),
     FACE: (
@@ -126,18 +154,25 @@ PURE = {
     "stomp/options", "stomp/frame", "stomp/codec", "stomp/destinations", "stomp/heart_beat", "stomp/users",
     "stomp/policy", "stomp/subscription", "stomp/unsettled", "stomp/transactions", "stomp/connection",
     "stomp/payloads", "stomp/registry", "stomp/controllers/mapping", "stomp/controllers/arguments", "stomp/counters",
+    "stomp/broker/base", "stomp/broker/options", "stomp/broker/holding", "stomp/broker/queues", "stomp/broker/history",
+    "stomp/broker/durable", "stomp/broker/presence", "stomp/broker/temporary",
 }  # fmt: skip
 """Files without loop, clock and chance: what they need of those is passed in."""
 
 KNOWS_THE_LOOP = {
     "sockjs/session", "sockjs/handler", "sockjs/delivery", "sockjs/manager",
-    "stomp/tasks", "stomp/server", "stomp/tcp",
+    "stomp/tasks", "stomp/broker/pacing", "stomp/broker/distribution", "stomp/broker/embedded",
+    "stomp/server", "stomp/tcp",
 }  # fmt: skip
 """Files below the transports that may import asyncio; ``session`` only to let a coroutine wait."""
 
 PASSIVE_ASYNCIO = {"Event", "sleep"}
 
-KNOWS_THE_CLOCK = {"sockjs/manager", "pages", "transports/headers", "stomp/server", "stomp/tcp", "stomp/users"}
+KNOWS_THE_CLOCK = {
+    "sockjs/manager", "pages", "transports/headers",
+    "stomp/server", "stomp/tcp", "stomp/users",
+    "stomp/broker/pacing", "stomp/broker/embedded",
+}  # fmt: skip
 """Files that may ask for the time or for chance: they hand it on to the others. (``stomp/users`` names the type of
 a moment, and asks for none.)"""
 
@@ -325,7 +360,7 @@ def test_time_and_chance_are_passed_in(file: str) -> None:
 def test_pure_files_import_nothing_that_acts() -> None:
     allowed = {
         "asyncio",  # session only, see above
-        "contextlib", "functools",
+        "contextlib", "functools", "heapq", "itertools",
         "collections", "dataclasses", "datetime", "enum", "http", "inspect", "json", "math", "msgspec", "multidict",
         "re", "types", "typing", "urllib",
     }  # fmt: skip

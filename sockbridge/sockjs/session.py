@@ -261,6 +261,11 @@ class Session:
         elif len(buffer) == 1 and self._receiver is not None:
             self._receiver.wake()  # later messages find it awake
 
+    @property
+    def is_drained(self) -> bool:
+        """Less than ``HIGH_WATER`` waits for the client; where it does not, ``drain`` waits."""
+        return self.buffered <= self._high_water
+
     async def drain(self) -> None:
         """Wait until less than ``HIGH_WATER`` waits for the client: flow control for whoever sends much.
 

@@ -2,11 +2,14 @@
 
 from .broker.base import Broker, Subscriber
 from .broker.embedded import EmbeddedBroker
+from .broker.history import History
+from .broker.options import BrokerOptions
+from .broker.presence import Change, Here
 from .codec import Decoder, Limits, PreparedMessage
 from .connection import Carrier, StompConnection
 from .controllers.arguments import Header, Headers, Message, Payload, Variable
 from .controllers.mapping import Controller, Reply
-from .counters import StompCounters
+from .counters import BrokerCounters, StompCounters
 from .destinations import Pattern
 from .events import Events
 from .frame import AckMode, Command, Frame, Version
@@ -27,7 +30,10 @@ __all__ = [
     "NOBODY",
     "AckMode",
     "Broker",
+    "BrokerCounters",
+    "BrokerOptions",
     "Carrier",
+    "Change",
     "Command",
     "Controller",
     "Converter",
@@ -37,6 +43,8 @@ __all__ = [
     "Frame",
     "Header",
     "Headers",
+    "Here",
+    "History",
     "Interceptor",
     "Limits",
     "Listener",

@@ -27,7 +27,6 @@ from ..errors import BadFrame
 from ..sockjs.framing import FRAMED, RAW, Binary, Framing, encode_text
 from .frame import (
     ACCEPT_VERSION,
-    ACK,
     COMMANDS,
     CONTENT_LENGTH,
     CONTENT_TYPE,
@@ -457,19 +456,19 @@ class Dialect:
         head = f"{frame.command.value}\n{_write_headers(frame.headers, frame.raw, version)}\n"
         return self._finish(head, frame.body, is_binary=_is_binary(frame.headers, frame.body))
 
-    def prefix(self, subscription: str | None, message_id: str, ack: str | None = None) -> bytes:
+    def prefix(self, subscription: str | None, message_id: str, headers: Mapping[str, str] | None = None) -> bytes:
         """The beginning of a MESSAGE, up to where what ``word`` returns goes on.
 
         Args:
             subscription: its id as the client wrote it; None if it has none (1.0).
             message_id: its beginning; the message's serial goes on there.
-            ack: the whole ``ack`` header; None where the client need not acknowledge.
+            headers: for this client alone, e.g. ``ack``; they hold nothing to escape.
         """
         text = "MESSAGE\n"
         if subscription is not None:
             text += f"{SUBSCRIPTION}:{subscription}\n"
-        if ack is not None:
-            text += f"{ACK}:{ack}\n"
+        if headers is not None:
+            text += "".join([f"{name}:{value}\n" for name, value in headers.items()])
         text += f"{MESSAGE_ID}:{message_id}"
         prepared = self.framing.prepare(text)
         return prepared[:-1] if self._is_quoted else prepared

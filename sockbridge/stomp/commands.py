@@ -11,24 +11,43 @@ Spec: STOMP 1.2, "Client Frames"; docs/stomp-conformance.md, sections 3 to 5.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
-from ..errors import AccessRefused, BadFrame, HandlerFailed, RemoteError, UnknownDestination, Unserved, UsageError
+from ..errors import (
+    AccessRefused,
+    BadFrame,
+    HandlerFailed,
+    RemoteError,
+    UnknownDestination,
+    Unserved,
+    UsageError,
+)
 from ..sockjs.framing import CloseCode
 from .broker.base import Broker
+from .codec import PreparedMessage
 from .connection import State, StompConnection
 from .controllers.dispatcher import Dispatcher, Found
 from .counters import StompCounters
-from .destinations import Pattern, fault_of, has_prefix
+from .destinations import Pattern, fault_of
 from .events import Audience
-from .frame import CONTENT_TYPE, DESTINATION, ID, TRANSACTION, Command, Frame, Version, is_reserved, printable, require
+from .frame import (
+    DESTINATION,
+    ID,
+    TRANSACTION,
+    Command,
+    Frame,
+    Version,
+    printable,
+    require,
+)
 from .interceptors import Inbound
-from .messaging import Messaging
 from .options import StompOptions
 from .policy import Policy
 from .registry import UserRegistry
+from .routing import Routing
 from .subscription import Subscription, subscription_key
 from .tasks import FAILURES, Tasks, is_being_cancelled
 
@@ -44,15 +63,13 @@ class Rooms:
 
     broker: Broker
     dispatcher: Dispatcher
-    messaging: Messaging
+    routing: Routing
     users: UserRegistry
     policy: Policy
     audience: Audience
     tasks: Tasks
     inbound: Sequence[Inbound]
     counters: StompCounters
-    app_prefixes: Sequence[str]
-    user_prefix: str
     options: StompOptions
 
 
@@ -66,15 +83,13 @@ class Commands:
         """
         self._broker = rooms.broker
         self._dispatcher = rooms.dispatcher
-        self._messaging = rooms.messaging
         self._users = rooms.users
         self._policy = rooms.policy
         self._audience = rooms.audience
         self._tasks = rooms.tasks
         self._inbound = rooms.inbound
         self._counters = rooms.counters
-        self._app_prefixes = rooms.app_prefixes
-        self._user_prefix = rooms.user_prefix
+        self._routing = rooms.routing
         self._options = rooms.options
         self._separator = rooms.broker.separator
         self._patterns: WeakValueDictionary[str, Pattern] = WeakValueDictionary()  # shared by equal subscriptions
@@ -143,36 +158,40 @@ class Commands:
     # Subscriptions.
 
     async def _subscribe(self, connection: StompConnection, frame: Frame) -> bool:
-        pattern = self._pattern(frame)
+        pattern = self._pattern(require(frame, DESTINATION))
         self._policy.check_subscribe(connection.user, pattern)
-        path = self._app_path(pattern.text)
-        is_users = has_prefix(pattern.text, self._user_prefix)
+        address = self._broker.resolve(connection, pattern.text)
+        if address != pattern.text:
+            pattern = self._pattern(address)  # a temporary queue, by the name that others know it by
+        path = self._routing.app_path(pattern.text)
+        is_users = self._routing.is_users(pattern.text)
         if path is None and not is_users and not self._broker.serves(pattern.text):
             raise UnknownDestination(f"nobody serves SUBSCRIBE to {pattern.text[:200]!r}")
         if is_users and not pattern.is_literal:
             raise BadFrame("no wildcards in a user's destination")
         found = None if path is None else self._dispatcher.find_subscribe(connection, frame, path)
         subscription = connection.subscribe(frame, pattern)
+        told: Mapping[str, str] = {}
         if is_users:
             self._users.subscribe(connection, subscription)
         elif found is None:
             try:
-                await self._broker.subscribe(subscription)
+                told = await self._broker.subscribe(subscription)
             except Exception:
                 connection.unsubscribe(subscription.key)
                 raise
             if connection.subscriptions.get(subscription.key) is not subscription:
-                await self._broker.unsubscribe(subscription)  # the client has gone while the broker worked
+                await self._broker.unsubscribe(subscription, is_lost=True)  # the client has gone while it worked
                 return False
         await self._audience.subscribed(connection, subscription)
         if found is None:
-            return True
+            connection.send_receipt(frame, told)
+            return False
         if connection.subscriptions.get(subscription.key) is not subscription:
             return False  # it has ended while its beginning was told
         return await self._run(connection, frame, found, subscription)
 
-    def _pattern(self, frame: Frame) -> Pattern:
-        destination = require(frame, DESTINATION)
+    def _pattern(self, destination: str) -> Pattern:
         pattern = self._patterns.get(destination)
         if pattern is None:
             try:
@@ -190,25 +209,42 @@ class Commands:
 
     async def end_subscription(self, connection: StompConnection, key: str) -> bool:
         """End one subscription of ``connection``; False if there is none of this key."""
-        subscription = connection.unsubscribe(key)
+        subscription = await self._end(connection, key, is_lost=False)
         if subscription is None:
             return False
-        self._tasks.cancel_streams(connection, subscription)
-        self._users.unsubscribe(connection, subscription)
-        if self._broker.serves(subscription.destination):
-            try:
-                await self._broker.unsubscribe(subscription)
-            except FAILURES:  # the broker's: the rest is ended all the same
-                if is_being_cancelled():
-                    raise
-                logger.exception("connection %s: %r could not be ended", connection.id, subscription)
         await self._audience.unsubscribed(connection, subscription)
         return True
 
     async def end_subscriptions(self, connection: StompConnection) -> None:
-        """End all subscriptions of ``connection``."""
-        for key in list(connection.subscriptions):
-            await self.end_subscription(connection, key)
+        """The connection has ended: end all its subscriptions, and whatever else the broker has for it."""
+        keys = list(connection.subscriptions)
+        ended = [await self._end(connection, key, is_lost=True) for key in keys]
+        with self._contained(connection):
+            await self._broker.release(connection)
+        for subscription in ended:  # told last, as others wait for what this client had not acknowledged
+            if subscription is not None:
+                await self._audience.unsubscribed(connection, subscription)
+
+    async def _end(self, connection: StompConnection, key: str, *, is_lost: bool) -> Subscription | None:
+        subscription = connection.unsubscribe(key)
+        if subscription is None:
+            return None
+        self._tasks.cancel_streams(connection, subscription)
+        self._users.unsubscribe(connection, subscription)
+        if self._broker.serves(subscription.destination):
+            with self._contained(connection):
+                await self._broker.unsubscribe(subscription, is_lost=is_lost)
+        return subscription
+
+    @contextmanager
+    def _contained(self, connection: StompConnection) -> Iterator[None]:
+        # What the broker raises at the end of something: the rest is ended all the same.
+        try:
+            yield
+        except FAILURES:
+            if is_being_cancelled():
+                raise
+            logger.exception("connection %s: the broker failed to end something", connection.id)
 
     # Messages.
 
@@ -218,41 +254,23 @@ class Commands:
         if fault:
             raise BadFrame("no such destination", fault)
         self._policy.check_send(connection.user, destination)
+        self._routing.resolve(connection, frame)
         if TRANSACTION in frame.headers:
-            self._check_served(connection, frame)  # while the client can still abort
+            self._routing.check_served(connection, frame)  # while the client can still abort
             connection.transactions.hold(frame)
             return False
-        return await self._apply_send(connection, frame)
+        return await self._apply_send(connection, frame, self._routing.message(frame))
 
-    def _check_served(self, connection: StompConnection, frame: Frame) -> None:
-        destination = frame.destination
-        path = self._app_path(destination)
-        if path is not None:
-            self._dispatcher.find_message(connection, frame, path)
-        elif not has_prefix(destination, self._user_prefix) and not self._broker.serves(destination):
-            raise UnknownDestination(f"nobody serves SEND to {destination[:200]!r}")
-
-    async def _apply_send(self, connection: StompConnection, frame: Frame) -> bool:
-        destination = frame.destination
-        path = self._app_path(destination)
-        if path is not None:
-            found = self._dispatcher.find_message(connection, frame, path)
+    async def _apply_send(self, connection: StompConnection, frame: Frame, message: PreparedMessage | None) -> bool:
+        if message is not None:
+            await self._routing.publish(message)
+            return True
+        found = self._routing.find(connection, frame)
+        if found is not None:
             return await self._run(connection, frame, found)
-        self._check_served(connection, frame)
-        headers = {name: value for name, value in frame.headers.items() if not is_reserved(name)}
-        if CONTENT_TYPE in frame.headers:
-            headers[CONTENT_TYPE] = frame.headers[CONTENT_TYPE]
-        if has_prefix(destination, self._user_prefix):
-            self._send_to_user(destination, headers, frame.body)
-        else:
-            await self._broker.publish(self._messaging.assemble(destination, headers, frame.body))
+        self._routing.check_served(connection, frame)
+        self._routing.send_to_user(frame)
         return True
-
-    def _send_to_user(self, destination: str, headers: Mapping[str, str], body: bytes) -> None:
-        # /user/{name}/queue/x reaches those who have subscribed to /user/queue/x; a / in a name is written %2F.
-        name, _, rest = destination[len(self._user_prefix) + 1 :].partition("/")
-        message = self._messaging.assemble(f"{self._user_prefix}/{rest}", headers, body)
-        self._users.deliver(self._users.connections(name.replace("%2F", "/").replace("%2f", "/")), message)
 
     async def _run(
         self, connection: StompConnection, frame: Frame, found: Found, subscription: Subscription | None = None
@@ -279,18 +297,12 @@ class Commands:
                 raise
             self._fail_inside(connection, frame)
 
-    def _app_path(self, destination: str) -> str | None:
-        for prefix in self._app_prefixes:
-            if has_prefix(destination, prefix):
-                return "/" + destination[len(prefix) + 1 :]
-        return None
-
     # Acknowledgements and transactions.
 
     async def _settle(self, connection: StompConnection, frame: Frame) -> bool:
         if TRANSACTION in frame.headers:
             connection.transactions.hold(frame)
-            connection.check_settle(frame)  # while nothing of the transaction has had an effect
+            connection.check_settles([frame])  # while nothing of the transaction has had an effect
             return False
         return await self._apply_settle(connection, frame)
 
@@ -307,19 +319,33 @@ class Commands:
         return True
 
     async def _commit(self, connection: StompConnection, frame: Frame) -> bool:
+        held = connection.transactions.end(frame)
+        messages = await self._check_commit(connection, held)
         done = [frame]
-        for held in connection.transactions.end(frame):
+        for one, message in zip(held, messages, strict=True):
             if connection.has_ended:
                 return False  # one of them has failed, and the client was told
             try:
-                apply = self._apply_send if held.command is Command.SEND else self._apply_settle
-                if await apply(connection, held):
-                    done.append(held)
+                if one.command is not Command.SEND:
+                    is_done = await self._apply_settle(connection, one)
+                else:
+                    is_done = await self._apply_send(connection, one, message)
+                if is_done:
+                    done.append(one)
             except Unserved as error:
-                self._excuse(connection, held, error)
+                self._excuse(connection, one, error)
         for receipted in done:
             connection.send_receipt(receipted)
         return False
+
+    async def _check_commit(
+        self, connection: StompConnection, held: Sequence[Frame]
+    ) -> Sequence[PreparedMessage | None]:
+        # Before anything has an effect: can all of it have one? The messages to publish, one per frame.
+        connection.check_settles(frame for frame in held if frame.command is not Command.SEND)
+        messages = [self._routing.message(frame) if frame.command is Command.SEND else None for frame in held]
+        await self._routing.check([message for message in messages if message is not None])
+        return messages
 
     async def _abort(self, connection: StompConnection, frame: Frame) -> bool:
         connection.transactions.end(frame)

@@ -16,10 +16,10 @@ Spec: STOMP 1.2, "Connecting", "Client Frames", "Server Frames"; docs/stomp-conf
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Protocol
 
-from ..errors import AccessRefused, BadFrame, HeartBeatTimeout, RemoteError, UnsupportedVersion
+from ..errors import AccessRefused, BadFrame, HeartBeatTimeout, RemoteError, SessionClosed, UnsupportedVersion
 from ..sockjs.framing import MAX_REASON_SIZE, CloseCode, Framing, encode_text
 from ..sockjs.handshake import Handshake
 from .codec import Decoder, Dialect, Limits, dialect
@@ -27,6 +27,7 @@ from .destinations import Pattern
 from .frame import (
     ACCEPT_VERSION,
     ACK,
+    CLIENT_ID,
     CONTENT_LENGTH,
     CONTENT_TYPE,
     HEART_BEAT,
@@ -35,6 +36,7 @@ from .frame import (
     MESSAGE_ID,
     RECEIPT,
     RECEIPT_ID,
+    REQUEUE,
     SUBSCRIPTION,
     USER_NAME,
     VERSION,
@@ -42,6 +44,7 @@ from .frame import (
     Command,
     Frame,
     Version,
+    choose_version,
     require,
 )
 from .heart_beat import HeartBeat, Look, parse_heart_beat
@@ -70,6 +73,11 @@ class Carrier(Protocol):
     @property
     def buffered(self) -> int:
         """Bytes that wait for the client."""
+        ...
+
+    @property
+    def is_drained(self) -> bool:
+        """Little waits for the client: ``drain`` would return at once."""
         ...
 
     @property
@@ -120,6 +128,7 @@ class StompConnection:
         state: see the drawing above.
         version: of the protocol; 1.0 until it is agreed on.
         user: who it is; None for a guest.
+        client_id: the header ``client-id`` of its CONNECT; None if there was none.
         subscriptions: by their keys (ids); read-only for applications.
         undelivered: messages that this client could not be told: binary over SockJS.
     """
@@ -142,6 +151,7 @@ class StompConnection:
         "_unsettled",
         "_watch",
         "carrier",
+        "client_id",
         "decoder",
         "dialect",
         "id",
@@ -164,6 +174,7 @@ class StompConnection:
         self.state = State.CONNECTING
         self.version = Version.V1_0
         self.user: User | None = None
+        self.client_id: str | None = None
         self.subscriptions: dict[str, Subscription] = {}
         self._is_busy = False
         self.is_watched = watch is not None
@@ -200,6 +211,21 @@ class StompConnection:
     def has_ended(self) -> bool:
         """True once a goodbye was said by either side, or the carrier was lost."""
         return self.state in (State.LEAVING, State.CLOSED)
+
+    @property
+    def is_ready(self) -> bool:
+        """It is open, and little waits for the client: what is sent now is not piled up."""
+        return self.state is State.CONNECTED and self.carrier.is_open and self.carrier.is_drained
+
+    async def drain(self) -> None:
+        """Wait until little waits for the client: flow control for whoever sends much.
+
+        Raises:
+            SessionClosed: the connection has ended.
+        """
+        await self.carrier.drain()
+        if self.has_ended:
+            raise SessionClosed(CloseCode.NORMAL, "Goodbye")
 
     @property
     def handshake(self) -> Handshake:
@@ -284,6 +310,7 @@ class StompConnection:
         self.state = State.CONNECTED
         self.version = version
         self.user = user
+        self.client_id = connect.headers.get(CLIENT_ID)
         self.decoder.version = version
         self.decoder.limits = Limits.of(self._options)
         self.dialect = dialect(version, self.dialect.framing, is_binary=self.dialect.is_binary)
@@ -339,10 +366,10 @@ class StompConnection:
                 self._unsettled.forget(subscription)
         return subscription
 
-    def await_ack(self, ordinal: int, serial: int) -> None:
-        """A message was sent for a subscription that acknowledges."""
+    def await_ack(self, ordinal: int, serial: int, *, is_lent: bool) -> None:
+        """A message was sent for a subscription that acknowledges; see ``Unsettled``."""
         if self._unsettled is not None:
-            self._unsettled.add(ordinal, serial)
+            self._unsettled.add(ordinal, serial, is_lent=is_lent)
 
     def settle(self, frame: Frame) -> tuple[Subscription, list[int]] | None:
         """What an ACK or NACK is about, by serials; None if there is nothing to settle any more.
@@ -359,21 +386,23 @@ class StompConnection:
             raise BadFrame(f"{frame.command} of another subscription's message")
         return settled
 
-    def check_settle(self, frame: Frame) -> None:
-        """Could ``settle`` do it now? For an ACK or NACK that waits for its transaction.
+    def check_settles(self, frames: Iterable[Frame]) -> None:
+        """Could ``settle`` do these now, one after the other? For what waits for its transaction.
 
         Raises:
             BadFrame: see there.
         """
-        message = self._acknowledged(frame)
-        if message and self._unsettled is not None:
-            self._unsettled.check(*message)
+        messages = [self._acknowledged(frame) for frame in frames]
+        if self._unsettled is not None:
+            self._unsettled.check(message for message in messages if message is not None)
 
     def _acknowledged(self, frame: Frame) -> tuple[int, int] | None:
         # The numbers of subscription and message; None where the client could not know them.
         token = require(frame, ID if self.version is Version.V1_2 else MESSAGE_ID)
         if self.version is Version.V1_1:
             require(frame, SUBSCRIPTION)
+        if frame.headers.get(REQUEUE, "true") not in ("true", "false"):
+            raise BadFrame(f"{REQUEUE} is true or false", ascii(frame.headers[REQUEUE][:100]))
         ordinal, dash, serial = token.partition("-")
         if token == "undefined":
             return None
@@ -390,35 +419,47 @@ class StompConnection:
 
     # Out.
 
-    def send(self, frame: Frame) -> None:
-        """Word ``frame`` for this client and send it; nothing is sent after a goodbye of either side."""
+    def send(self, frame: Frame) -> bool:
+        """Word ``frame`` for this client and send it; nothing is sent after a goodbye of either side.
+
+        Returns:
+            False if it is not sent: the connection has ended, an interceptor wants none of it, or it cannot be said.
+        """
         if self.has_ended:
-            return
+            return False
         if self._watch is not None:
             watched = self._watch(self, frame)
             if watched is None:
-                return
+                return False
             frame = watched
-        self.send_prepared(self.dialect.encode(frame) or b"")
+        return self.send_prepared(self.dialect.encode(frame) or b"")
 
-    def send_prepared(self, prepared: bytes) -> None:
+    def send_prepared(self, prepared: bytes) -> bool:
         """Send what is worded already.
 
         Args:
             prepared: b"" for what cannot be said over this carrier, which is counted.
-        """
-        if prepared:
-            self._has_written = True
-            self._send(prepared)
-        else:
-            self.undelivered += 1
 
-    def send_receipt(self, frame: Frame) -> None:
-        """Tell the client that ``frame`` has been worked on, if it asked."""
+        Returns:
+            False for that.
+        """
+        if not prepared:
+            self.undelivered += 1
+            return False
+        self._has_written = True
+        self._send(prepared)
+        return True
+
+    def send_receipt(self, frame: Frame, told: Mapping[str, str] | None = None) -> None:
+        """Tell the client that ``frame`` has been worked on, if it asked.
+
+        Args:
+            told: headers for the RECEIPT; they hold nothing to escape.
+        """
         receipt = frame.receipt
         if receipt is not None:
             raw = frame.verbatim(RECEIPT)
-            self.send(Frame(Command.RECEIPT, {RECEIPT_ID: receipt}, b"", {RECEIPT_ID: raw}))
+            self.send(Frame(Command.RECEIPT, {RECEIPT_ID: receipt, **(told or {})}, b"", {RECEIPT_ID: raw}))
 
     # The end.
 
@@ -504,21 +545,6 @@ class StompConnection:
 
 def _drop(prepared: bytes) -> None:
     """What would come behind the goodbye."""
-
-
-def choose_version(accepted: str | None) -> Version:
-    """The highest version that both sides speak; 1.0 for a client that names none.
-
-    Raises:
-        UnsupportedVersion: there is none.
-    """
-    if accepted is None:
-        return Version.V1_0
-    wanted = {item.strip() for item in accepted.split(",")}
-    common = [version for version in Version if version.value in wanted]
-    if not common:
-        raise UnsupportedVersion(",".join(Version), ascii(accepted[:100]))
-    return common[-1]
 
 
 def public_text(error: RemoteError) -> tuple[str, str]:

@@ -29,3 +29,35 @@ class StompCounters:
     unserved: int = 0
     dropped: int = 0
     undelivered: int = 0
+
+
+@dataclass(slots=True)
+class BrokerCounters:
+    """What has happened at an embedded broker. Of what its queues took in (``queued``), everything was ``settled``, is
+    ``dead`` or was ``dropped``, or is still held; a dead letter that is put into a queue counts as ``queued`` anew.
+
+    Attributes:
+        published: messages of topics.
+        queued: messages that were put into a queue, also a temporary one or that of a durable subscription.
+        delivered: those given to a consumer, each time.
+        redelivered: of these, how many were not the first try.
+        settled: those that a consumer has taken: acknowledged, or sent in mode ``auto``.
+        dead: those that no consumer has taken, and that went to the dead letters.
+        dropped: those that are lost: from the dead letters, a temporary queue or a durable subscription, or because
+            the dead letters were full.
+        refused: messages that were refused since a queue was full.
+        unroutable: messages to a temporary queue that is gone.
+        missed: messages that a returning client asked for and that were not kept any more, as far as their number is
+            known.
+    """
+
+    published: int = 0
+    queued: int = 0
+    delivered: int = 0
+    redelivered: int = 0
+    settled: int = 0
+    dead: int = 0
+    dropped: int = 0
+    refused: int = 0
+    unroutable: int = 0
+    missed: int = 0

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from ..errors import BadFrame
+from ..errors import BadFrame, UnsupportedVersion
 
 
 class Version(enum.StrEnum):
@@ -21,6 +21,21 @@ class Version(enum.StrEnum):
     V1_0 = "1.0"
     V1_1 = "1.1"
     V1_2 = "1.2"
+
+
+def choose_version(accepted: str | None) -> Version:
+    """The highest version that both sides speak; 1.0 for a client that names none.
+
+    Raises:
+        UnsupportedVersion: there is none.
+    """
+    if accepted is None:
+        return Version.V1_0
+    wanted = {item.strip() for item in accepted.split(",")}
+    common = [version for version in Version if version.value in wanted]
+    if not common:
+        raise UnsupportedVersion(",".join(Version), ascii(accepted[:100]))
+    return common[-1]
 
 
 class Command(enum.StrEnum):
@@ -61,6 +76,7 @@ UNESCAPED: Final = frozenset({Command.CONNECT, Command.STOMP, Command.CONNECTED}
 
 ACCEPT_VERSION: Final = "accept-version"
 ACK: Final = "ack"
+CLIENT_ID: Final = "client-id"
 CONTENT_LENGTH: Final = "content-length"
 CONTENT_TYPE: Final = "content-type"
 DESTINATION: Final = "destination"
@@ -72,6 +88,8 @@ MESSAGE_ID: Final = "message-id"
 PASSCODE: Final = "passcode"
 RECEIPT: Final = "receipt"
 RECEIPT_ID: Final = "receipt-id"
+REPLY_TO: Final = "reply-to"
+REQUEUE: Final = "requeue"
 SUBSCRIPTION: Final = "subscription"
 TRANSACTION: Final = "transaction"
 USER_NAME: Final = "user-name"
@@ -92,7 +110,12 @@ RESERVED: Final = frozenset(
         SUBSCRIPTION,
         TRANSACTION,
         USER_NAME,
+        "x-delivery-count",
         "x-epoch",
+        "x-first-death-count",
+        "x-first-death-queue",
+        "x-first-death-reason",
+        "x-missed",
         "x-offset",
     }
 )

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from ..errors import UsageError
+from ..errors import BadFrame, UsageError
 from .broker.base import Broker
 from .codec import PreparedMessage
 from .connection import StompConnection
@@ -46,15 +46,20 @@ class Messaging:
             headers: for the subscribers; ``content-type`` overrules the payload's own.
 
         Raises:
-            UsageError: the broker does not serve ``destination``, or a header is the server's own.
+            UsageError: the broker does not serve ``destination``, or a header is the server's own or malformed.
             TypeError: there is no way to write ``payload``.
+            QueueFull: the queue has no room.
         """
         if not self._broker.serves(destination):
             served = ", ".join(self._broker.prefixes)
             raise UsageError(
                 f"the broker does not serve {destination!r}, but {served}; add a prefix, or use send_to_user"
             )
-        await self._broker.publish(self.prepare(destination, payload, headers))
+        message = self.prepare(destination, payload, headers)
+        try:
+            await self._broker.publish(message)
+        except BadFrame as error:
+            raise UsageError(str(error)) from None
 
     async def send_to_user(
         self, name: str, destination: str, payload: Any, headers: Mapping[str, str] | None = None

@@ -43,6 +43,7 @@ from .options import StompOptionArguments, StompOptions
 from .payloads import Converter, Payloads
 from .policy import EVERYBODY, Action, Policy, Rule
 from .registry import UserRegistry
+from .routing import Routing
 from .tasks import Tasks
 from .users import Login, User
 
@@ -149,21 +150,20 @@ class StompServer(SessionHandler):
         payloads = Payloads(converters)
         self.messaging = Messaging(broker, self.users, payloads, self._user_prefix)
         self._tasks = Tasks(self.options.max_tasks)
+        dispatcher = Dispatcher(
+            controllers, payloads, self.messaging, broker, self._tasks, self.counters, error_message
+        )
         self._commands = Commands(
             Rooms(
                 broker=broker,
-                dispatcher=Dispatcher(
-                    controllers, payloads, self.messaging, broker, self._tasks, self.counters, error_message
-                ),
-                messaging=self.messaging,
+                dispatcher=dispatcher,
+                routing=Routing(broker, dispatcher, self.messaging, self._app_prefixes),
                 users=self.users,
                 policy=self._policy,
                 audience=self._audience,
                 tasks=self._tasks,
                 inbound=inbound_of(interceptors),
                 counters=self.counters,
-                app_prefixes=self._app_prefixes,
-                user_prefix=self._user_prefix,
                 options=self.options,
             ),
             self._log_in,
@@ -202,7 +202,7 @@ class StompServer(SessionHandler):
         if self._mounts > 1:
             return
         try:
-            await self.broker.start()
+            await self.broker.start(self.messaging.assemble)
             self._set_timer(SLOWEST_TICK)
             for listener in self._listeners:
                 await listener.start(self)

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Protocol
 
+from ..errors import BadFrame, RemoteError
 from ..sockjs.framing import Binary
 from .codec import Dialect, PreparedMessage
 from .destinations import Pattern
 from .frame import (
     ACK,
+    CLIENT_ID,
     CONTENT_LENGTH,
     DESTINATION,
     MESSAGE_ID,
@@ -53,20 +55,38 @@ class Client(Protocol):
         """Interceptors want to see what it gets, frame by frame."""
         ...
 
+    @property
+    def client_id(self) -> str | None:
+        """By which the client says, on every connection, that it is the same."""
+        ...
+
+    @property
+    def is_ready(self) -> bool:
+        """The client is there, and not much waits for it."""
+        ...
+
+    async def drain(self) -> None:
+        """Wait until little waits; raises ``SessionClosed`` at the end."""
+        ...
+
     def close(self, code: int = ..., reason: str = ...) -> None:
         """End it."""
         ...
 
-    def await_ack(self, ordinal: int, serial: int) -> None:
-        """A message is sent that is to be acknowledged."""
+    def fail(self, error: RemoteError) -> None:
+        """Tell the client what was wrong, and end."""
         ...
 
-    def send(self, frame: Frame) -> None:
-        """Word a frame and send it."""
+    def await_ack(self, ordinal: int, serial: int, *, is_lent: bool) -> None:
+        """A message is sent that is to be acknowledged; one that is lent never counts as such by itself."""
         ...
 
-    def send_prepared(self, prepared: bytes) -> None:
-        """Send what is worded already; b"" cannot be said to this client."""
+    def send(self, frame: Frame) -> bool:
+        """Word a frame and send it; False if it is not sent."""
+        ...
+
+    def send_prepared(self, prepared: bytes) -> bool:
+        """Send what is worded already; b"" cannot be said to this client, and False is returned."""
         ...
 
 
@@ -116,47 +136,96 @@ class Subscription:
         """As the client wrote it; may hold wildcards."""
         return self.pattern.text
 
-    def deliver(self, message: PreparedMessage) -> None:
-        """Send ``message`` to the client. What is equal for all subscribers was worded once."""
+    @property
+    def owner(self) -> object:
+        """The connection: equal for all subscriptions of one client."""
+        return self.connection
+
+    @property
+    def user(self) -> str | None:
+        """The name of whoever has logged in; None for a guest."""
+        user = self.connection.user
+        return None if user is None else user.name
+
+    @property
+    def client_id(self) -> str | None:
+        """The header ``client-id`` of the SUBSCRIBE, or of the CONNECT; None if neither has one."""
+        return self.headers.get(CLIENT_ID) or self.connection.client_id
+
+    @property
+    def is_ready(self) -> bool:
+        """The client is there, and not much waits for it."""
+        return self.connection.is_ready
+
+    async def drain(self) -> None:
+        """Wait until little waits for the client.
+
+        Raises:
+            SessionClosed: it has gone.
+        """
+        await self.connection.drain()
+
+    def evict(self, reason: str) -> None:
+        """End the connection with an ERROR."""
+        self.connection.fail(BadFrame(reason))
+
+    def deliver(self, message: PreparedMessage, headers: Mapping[str, str] | None = None) -> bool:
+        """Send ``message`` to the client. What is equal for all subscribers was worded once.
+
+        Args:
+            headers: for this subscriber alone, besides those of the message.
+
+        Returns:
+            False if the client cannot be told.
+        """
+        return self._send(message, headers, is_lent=False)
+
+    def lend(self, message: PreparedMessage, headers: Mapping[str, str] | None = None) -> bool:
+        """The same for a message that somebody keeps until it is acknowledged."""
+        return self._send(message, headers, is_lent=True)
+
+    def _send(self, message: PreparedMessage, headers: Mapping[str, str] | None, *, is_lent: bool) -> bool:
         connection = self.connection
-        if self.ack is not AckMode.AUTO:
-            connection.await_ack(self.ordinal, message.serial)
         if connection.is_watched:
-            connection.send(self._frame(message))
-            return
-        dialect = connection.dialect
-        worded = message.wordings.get(dialect)
-        if worded is None:
-            worded = dialect.word(message)
-        if not worded:
-            connection.send_prepared(b"")
-        elif type(worded) is Binary:
-            connection.send_prepared(Binary(self._prefix_of(message) + worded))
-        elif self.ack is AckMode.AUTO:
-            connection.send_prepared(self._prefix + worded)
+            is_sent = connection.send(self._frame(message, headers))
         else:
-            connection.send_prepared(self._prefix_of(message) + worded)
+            dialect = connection.dialect
+            worded = message.wordings.get(dialect)
+            if worded is None:
+                worded = dialect.word(message)
+            if not worded:
+                is_sent = connection.send_prepared(b"")
+            elif type(worded) is Binary:
+                is_sent = connection.send_prepared(Binary(self._prefix_of(message, headers) + worded))
+            elif self.ack is AckMode.AUTO and headers is None:
+                return connection.send_prepared(self._prefix + worded)
+            else:
+                is_sent = connection.send_prepared(self._prefix_of(message, headers) + worded)
+        if is_sent and self.ack is not AckMode.AUTO:
+            connection.await_ack(self.ordinal, message.serial, is_lent=is_lent)
+        return is_sent
 
-    def _ack_header(self, message: PreparedMessage) -> str | None:
+    def _own_headers(self, message: PreparedMessage, headers: Mapping[str, str] | None) -> Mapping[str, str] | None:
+        # Those that no other subscriber shares; None: there are none.
         if self.ack is AckMode.AUTO or self.connection.version is not Version.V1_2:
-            return None
-        return f"{self.ordinal}-{message.serial}"
+            return headers
+        return {ACK: f"{self.ordinal}-{message.serial}", **(headers or {})}
 
-    def _prefix_of(self, message: PreparedMessage) -> bytes:
-        ack = self._ack_header(message)
-        return self._prefix if ack is None else self.connection.dialect.prefix(self._raw_id, f"{self.ordinal}-", ack)
+    def _prefix_of(self, message: PreparedMessage, headers: Mapping[str, str] | None) -> bytes:
+        own = self._own_headers(message, headers)
+        if own is None:
+            return self._prefix
+        return self.connection.dialect.prefix(self._raw_id, f"{self.ordinal}-", own)
 
-    def _frame(self, message: PreparedMessage) -> Frame:
-        headers = {DESTINATION: message.destination, MESSAGE_ID: f"{self.ordinal}-{message.serial}"}
-        headers[CONTENT_LENGTH] = str(len(message.body))
+    def _frame(self, message: PreparedMessage, headers: Mapping[str, str] | None) -> Frame:
+        written = {DESTINATION: message.destination, MESSAGE_ID: f"{self.ordinal}-{message.serial}"}
+        written[CONTENT_LENGTH] = str(len(message.body))
         if self.id is not None:
-            headers[SUBSCRIPTION] = self.id
-        ack = self._ack_header(message)
-        if ack is not None:
-            headers[ACK] = ack
-        headers.update(message.headers)
+            written[SUBSCRIPTION] = self.id
+        written.update(self._own_headers(message, headers) or {})
+        written.update(message.headers)
         raw = None if self._raw_id is None else {SUBSCRIPTION: self._raw_id}
-        return Frame(Command.MESSAGE, headers, message.body, raw)
+        return Frame(Command.MESSAGE, written, message.body, raw)
 
 
 def subscription_key(frame: Frame) -> str:

@@ -230,6 +230,11 @@ class TcpCarrier(asyncio.Protocol):
         """Bytes that wait for the client."""
         return self._pending_size + (self._transport.get_write_buffer_size() if self._transport else 0)
 
+    @property
+    def is_drained(self) -> bool:
+        """Less than ``HIGH_WATER`` waits for the client."""
+        return self._drained.is_set()
+
     def send_prepared(self, prepared: bytes) -> None:
         """Write soon; never blocks."""
         if self._close is not None:

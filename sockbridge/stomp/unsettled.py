@@ -1,7 +1,8 @@
 """What one client has been sent and has not acknowledged.
 
-Numbers only: whoever must be able to send a message again keeps it. There is one limit for all subscriptions of a
-connection; beyond it the oldest counts as acknowledged, so a client that never does costs no memory.
+Numbers only: whoever must be able to send a message again keeps it, and has *lent* it; such a message waits for its
+ACK however long that takes, and whoever keeps it limits how many there are. Of all others there is one limit for all
+subscriptions of a connection; beyond it the oldest counts as acknowledged, so a client that never does costs no memory.
 
 Knows: subscriptions that acknowledge, numbers of messages.
 Does not know: messages, what an ACK leads to.
@@ -11,6 +12,7 @@ Spec: STOMP 1.2, "ACK", "NACK"; docs/stomp-conformance.md, section 3.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 
 from ..errors import BadFrame
 from .frame import AckMode
@@ -20,37 +22,52 @@ from .subscription import Subscription
 class Unsettled:
     """The messages of one connection that wait for an ACK or NACK, the oldest first."""
 
-    __slots__ = ("_forgotten", "_limit", "_subscriptions", "_waiting")
+    __slots__ = ("_forgotten", "_lent", "_limit", "_subscriptions", "_waiting")
 
     def __init__(self, limit: int) -> None:
+        """
+        Args:
+            limit: messages that are not lent.
+        """
         self._limit = limit
         self._subscriptions: dict[int, Subscription] = {}
         self._waiting: OrderedDict[tuple[int, int], None] = OrderedDict()
+        self._lent: dict[int, dict[int, None]] = {}  # ordinal -> serials
         self._forgotten = 0
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + sum(map(len, self._lent.values()))
 
     def watch(self, subscription: Subscription) -> None:
         """What ``subscription`` gets is to be acknowledged."""
         self._subscriptions[subscription.ordinal] = subscription
 
-    def add(self, ordinal: int, serial: int) -> None:
+    def add(self, ordinal: int, serial: int, *, is_lent: bool) -> None:
         """Message ``serial`` was sent for the subscription ``ordinal``."""
+        if is_lent:
+            self._lent.setdefault(ordinal, {})[serial] = None
+            return
         self._waiting[ordinal, serial] = None
         if len(self._waiting) > self._limit:
             (_, oldest), _ = self._waiting.popitem(last=False)
             self._forgotten = max(self._forgotten, oldest)
 
-    def check(self, ordinal: int, serial: int) -> None:
-        """Could ``settle`` do it now?
+    def check(self, messages: Iterable[tuple[int, int]]) -> None:
+        """Could ``settle`` do these now, one after the other?
+
+        Args:
+            messages: ordinal and serial of each.
 
         Raises:
             BadFrame: see there.
         """
-        is_forgotten = 0 < serial <= self._forgotten
-        if ordinal in self._subscriptions and (ordinal, serial) not in self._waiting and not is_forgotten:
-            raise BadFrame("ACK or NACK of a message that waits for none", f"{ordinal}-{serial}")
+        settled: set[tuple[int, int]] = set()
+        for ordinal, serial in messages:
+            subscription = self._subscriptions.get(ordinal)
+            if subscription is not None:
+                if (ordinal, serial) in settled:
+                    raise _unknown(ordinal, serial)
+                settled.update((ordinal, covered) for covered in self._covered(subscription, serial))
 
     def settle(self, ordinal: int, serial: int) -> tuple[Subscription, list[int]] | None:
         """What an ACK or NACK of message ``serial`` is about.
@@ -65,19 +82,41 @@ class Unsettled:
         subscription = self._subscriptions.get(ordinal)
         if subscription is None:
             return None
-        self.check(ordinal, serial)
-        if (ordinal, serial) not in self._waiting:
-            return subscription, []
-        settled = [serial]
-        if subscription.ack is AckMode.CLIENT:
-            sent = [number for owner, number in self._waiting if owner == ordinal]
-            settled = sent[: sent.index(serial) + 1]
+        settled = self._covered(subscription, serial)
+        lent = self._lent.get(ordinal, {})
         for number in settled:
-            del self._waiting[ordinal, number]
+            if number in lent:
+                del lent[number]
+            else:
+                del self._waiting[ordinal, number]
         return subscription, settled
 
     def forget(self, subscription: Subscription) -> None:
         """``subscription`` has ended. Does nothing if it was not watched."""
         if self._subscriptions.pop(subscription.ordinal, None) is not None:
+            self._lent.pop(subscription.ordinal, None)
             for key in [key for key in self._waiting if key[0] == subscription.ordinal]:
                 del self._waiting[key]
+
+    def _covered(self, subscription: Subscription, serial: int) -> list[int]:
+        ordinal = subscription.ordinal
+        lent = self._lent.get(ordinal, {})
+        if serial not in lent and (ordinal, serial) not in self._waiting:
+            if 0 < serial <= self._forgotten and ordinal not in self._lent:
+                return []
+            raise _unknown(ordinal, serial)
+        if subscription.ack is not AckMode.CLIENT:
+            return [serial]
+        sent: Iterable[int] = lent
+        if serial not in lent:
+            sent = (number for owner, number in self._waiting if owner == ordinal)
+        covered = []
+        for number in sent:
+            covered.append(number)
+            if number == serial:
+                break
+        return covered
+
+
+def _unknown(ordinal: int, serial: int) -> BadFrame:
+    return BadFrame("ACK or NACK of a message that waits for none", f"{ordinal}-{serial}")

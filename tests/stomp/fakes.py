@@ -6,8 +6,9 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 
+from sockbridge.errors import SessionClosed
 from sockbridge.sockjs.framing import FRAMED, RAW, Close, Framing, check_close, encode_text
-from sockbridge.stomp.broker.base import Subscriber
+from sockbridge.stomp.broker.base import MakeMessage, Subscriber
 from sockbridge.stomp.codec import Decoder, Limits, PreparedMessage
 from sockbridge.stomp.connection import StompConnection, Watch
 from sockbridge.stomp.destinations import Pattern, PatternTable, has_prefix
@@ -35,6 +36,7 @@ class RecordingCarrier:
         closes: ``(code, reason)`` of every call of ``close``.
         dropped: what was sent too late.
         buffered: bytes that wait for the client; set it to let a slow client be there.
+        is_drained: set it to False to let one be there that takes nothing more; ``drain`` then waits for ``take_in``.
     """
 
     transport = "fake"
@@ -45,11 +47,13 @@ class RecordingCarrier:
         self.handshake = make_handshake()
         self.is_open = True
         self.buffered = 0
+        self.is_drained = True
         self.wire: list[bytes] = []
         self.frames: list[Frame] = []
         self.beats = 0
         self.closes: list[tuple[int, str]] = []
         self.dropped: list[bytes] = []
+        self._taken = asyncio.Event()
         self._version = Version.V1_0  # until CONNECTED tells, nothing is escaped
 
     def send_prepared(self, prepared: bytes) -> None:
@@ -71,12 +75,23 @@ class RecordingCarrier:
         self.frames.append(frame)
 
     async def drain(self) -> None:
-        """Nothing ever waits."""
+        while self.is_open and not self.is_drained:
+            self._taken.clear()
+            await self._taken.wait()
+        await asyncio.sleep(0)
+        if not self.is_open:
+            raise SessionClosed(1006, "gone")
+
+    def take_in(self) -> None:
+        """The slow client takes what waited."""
+        self.is_drained = True
+        self._taken.set()
 
     def close(self, code: int = 3000, reason: str = "Go away!") -> None:
         check_close(code, reason)
         self.closes.append((code, reason))
         self.is_open = False
+        self._taken.set()
 
     def take(self) -> list[Frame]:
         """The frames since the last call; ``wire`` begins anew as well."""
@@ -90,12 +105,18 @@ class RecordingBroker:
     Attributes:
         gate: clear it to keep whoever publishes, subscribes or unsubscribes waiting.
         waits: set while somebody waits at the gate.
+        told: headers for the RECEIPT of a SUBSCRIBE.
+        released: the connections that have ended.
+        make_message: what ``start`` was given.
     """
 
     def __init__(self, *topics: str, separator: str = "/") -> None:
         self.prefixes: Sequence[str] = topics or ("/topic",)
         self.separator = separator
         self.calls: list[tuple[str, object]] = []
+        self.told: Mapping[str, str] = {}
+        self.released: list[object] = []
+        self.make_message: MakeMessage | None = None
         self.gate = asyncio.Event()
         self.gate.set()
         self.waits = asyncio.Event()
@@ -112,7 +133,8 @@ class RecordingBroker:
         """What the calls of ``name`` were given."""
         return [value for called, value in self.calls if called == name]
 
-    async def start(self) -> None:
+    async def start(self, make_message: MakeMessage) -> None:
+        self.make_message = make_message
         await self._record("start", None)
 
     async def stop(self) -> None:
@@ -121,16 +143,30 @@ class RecordingBroker:
     def serves(self, destination: str) -> bool:
         return any(has_prefix(destination, prefix) for prefix in self.prefixes)
 
+    def resolve(self, owner: object, destination: str) -> str:
+        if destination.startswith("/temp-queue/"):
+            self.calls.append(("resolve", (owner, destination)))
+            return f"{self.prefixes[0]}/of-{id(owner)}{destination}"
+        return destination
+
+    async def check(self, messages: Sequence[PreparedMessage]) -> None:
+        if messages:
+            await self._record("check", list(messages))
+
+    async def release(self, owner: object) -> None:
+        self.released.append(owner)
+
     async def publish(self, message: PreparedMessage) -> None:
         await self._record("publish", message)
         for subscriber in self._subscribers.match(message.destination):
             subscriber.deliver(message)
 
-    async def subscribe(self, subscriber: Subscriber) -> None:
+    async def subscribe(self, subscriber: Subscriber) -> Mapping[str, str]:
         await self._record("subscribe", subscriber)
         self._subscribers.add(subscriber.pattern, subscriber)
+        return self.told
 
-    async def unsubscribe(self, subscriber: Subscriber) -> None:
+    async def unsubscribe(self, subscriber: Subscriber, *, is_lost: bool) -> None:
         self._subscribers.discard(subscriber.pattern, subscriber)
         await self._record("unsubscribe", subscriber)
 

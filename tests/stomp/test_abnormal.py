@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -109,12 +109,12 @@ class FaultyBroker(EmbeddedBroker):
         await self._application.at("publish")
         await super().publish(message)
 
-    async def subscribe(self, subscriber: Subscriber) -> None:
+    async def subscribe(self, subscriber: Subscriber) -> Mapping[str, str]:
         await self._application.at("subscribe")
-        await super().subscribe(subscriber)
+        return await super().subscribe(subscriber)
 
-    async def unsubscribe(self, subscriber: Subscriber) -> None:
-        await super().unsubscribe(subscriber)
+    async def unsubscribe(self, subscriber: Subscriber, *, is_lost: bool) -> None:
+        await super().unsubscribe(subscriber, is_lost=is_lost)
         await self._application.at("unsubscribe")
 
 

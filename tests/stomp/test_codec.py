@@ -1228,7 +1228,7 @@ def test_a_message_that_cannot_be_said_is_worded_as_nothing() -> None:
 def test_a_prefix_says_what_differs_between_subscribers() -> None:
     spoken = dialect(V1_2, RAW)
     assert spoken.prefix("s", "3-") == b"MESSAGE\nsubscription:s\nmessage-id:3-"
-    assert spoken.prefix("s", "3-", "3-9") == b"MESSAGE\nsubscription:s\nack:3-9\nmessage-id:3-"
+    assert spoken.prefix("s", "3-", {"ack": "3-9"}) == b"MESSAGE\nsubscription:s\nack:3-9\nmessage-id:3-"
     assert spoken.prefix(None, "3-") == b"MESSAGE\nmessage-id:3-"
     assert dialect(V1_2, FRAMED).prefix('"', "3-") == b'"MESSAGE\\nsubscription:\\"\\nmessage-id:3-'
 
@@ -1261,7 +1261,7 @@ def test_prefix_and_word_together_are_the_whole_frame(
     if whole is None:
         assert worded == b""
         return
-    quoted = spoken.prefix(subscription, "4-", ack) + worded
+    quoted = spoken.prefix(subscription, "4-", None if ack is None else {"ack": ack}) + worded
     assert quoted == whole
     assert isinstance(worded, Binary) is isinstance(whole, Binary)
     if spoken.framing is FRAMED:

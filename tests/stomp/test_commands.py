@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from random import Random
 from typing import Any
 
@@ -536,7 +536,7 @@ async def test_a_fault_of_the_client_ends_its_connection_with_an_error_that_says
 
 async def test_a_broker_that_fails_leaves_no_subscription_and_tells_nothing(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(RecordingBroker):
-        async def subscribe(self, subscriber: Subscriber) -> None:
+        async def subscribe(self, subscriber: Subscriber) -> Mapping[str, str]:
             raise OSError("secret")
 
     events = RecordingEvents()
@@ -555,8 +555,8 @@ async def test_a_broker_that_fails_leaves_no_subscription_and_tells_nothing(capl
 
 async def test_a_broker_that_cannot_end_a_subscription_holds_up_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
     class Sticky(RecordingBroker):
-        async def unsubscribe(self, subscriber: Subscriber) -> None:
-            await super().unsubscribe(subscriber)
+        async def unsubscribe(self, subscriber: Subscriber, *, is_lost: bool) -> None:
+            await super().unsubscribe(subscriber, is_lost=is_lost)
             raise OSError("gone")
 
     events = RecordingEvents()
@@ -574,8 +574,8 @@ async def test_a_broker_that_cannot_end_a_subscription_holds_up_nothing_else(cap
 
 async def test_a_broker_whose_own_work_is_cancelled_holds_up_nothing_either() -> None:
     class Cancelled(RecordingBroker):
-        async def unsubscribe(self, subscriber: Subscriber) -> None:
-            await super().unsubscribe(subscriber)
+        async def unsubscribe(self, subscriber: Subscriber, *, is_lost: bool) -> None:
+            await super().unsubscribe(subscriber, is_lost=is_lost)
             raise asyncio.CancelledError
 
     server = make_server(broker=Cancelled("/topic"))

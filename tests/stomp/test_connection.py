@@ -19,9 +19,9 @@ from sockbridge.errors import (
     UnsupportedVersion,
 )
 from sockbridge.sockjs.framing import FRAMED, MAX_REASON_SIZE, RAW, Binary, Framing
-from sockbridge.stomp.connection import MAX_ID, State, StompConnection, choose_version, public_text
+from sockbridge.stomp.connection import MAX_ID, State, StompConnection, public_text
 from sockbridge.stomp.destinations import MAX_DESTINATION, Pattern
-from sockbridge.stomp.frame import AckMode, Command, Frame, Version
+from sockbridge.stomp.frame import AckMode, Command, Frame, Version, choose_version
 from sockbridge.stomp.users import User
 from tests.stomp.fakes import RecordingCarrier, login, make_connection, make_frame, make_message, subscribe
 

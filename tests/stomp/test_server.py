@@ -18,6 +18,7 @@ from aiohttp import web
 import sockbridge
 from sockbridge.errors import AccessRefused, InvalidOption, UsageError
 from sockbridge.sockjs.framing import FRAMED, Close, CloseCode
+from sockbridge.stomp.broker.base import MakeMessage
 from sockbridge.stomp.broker.embedded import EmbeddedBroker
 from sockbridge.stomp.connection import StompConnection
 from sockbridge.stomp.controllers.mapping import Controller
@@ -500,8 +501,8 @@ async def test_a_listener_that_cannot_start_leaves_nothing_running() -> None:
 
 async def test_a_broker_that_cannot_start_leaves_nothing_running() -> None:
     class Broken(RecordingBroker):
-        async def start(self) -> None:
-            await super().start()
+        async def start(self, make_message: MakeMessage) -> None:
+            await super().start(make_message)
             raise OSError("no network")
 
     calls = list[str]()

@@ -14,8 +14,9 @@ from tests.stomp.fakes import login, subscribe
 MODES = ["client", "client-individual"]
 
 
-def watching(*acks: str, limit: int = 1000, sent: int = 0) -> tuple[Unsettled, list[Subscription]]:
-    """One subscription for each of ``acks``, with ordinals from 1 on; each was sent messages 1 to ``sent``."""
+def watching(*acks: str, limit: int = 1000, sent: int = 0, lent: int = 0) -> tuple[Unsettled, list[Subscription]]:
+    """One subscription for each of ``acks``, with ordinals from 1 on; each was sent messages 1 to ``sent``, or was
+    lent 1 to ``lent``."""
     connection, _ = login()
     unsettled = Unsettled(limit)
     subscriptions = [subscribe(connection, id=str(number), ack=ack) for number, ack in enumerate(acks)]
@@ -23,7 +24,10 @@ def watching(*acks: str, limit: int = 1000, sent: int = 0) -> tuple[Unsettled, l
         unsettled.watch(subscription)
     for serial in range(1, sent + 1):
         for subscription in subscriptions:
-            unsettled.add(subscription.ordinal, serial)
+            unsettled.add(subscription.ordinal, serial, is_lent=False)
+    for serial in range(1, lent + 1):
+        for subscription in subscriptions:
+            unsettled.add(subscription.ordinal, serial, is_lent=True)
     return unsettled, subscriptions
 
 
@@ -60,7 +64,7 @@ def test_acks_stay_within_their_subscription() -> None:
 def test_cumulative_goes_by_the_order_of_sending_not_by_number() -> None:
     unsettled, _ = watching("client")
     for serial in (5, 3, 4):
-        unsettled.add(1, serial)
+        unsettled.add(1, serial, is_lent=False)
     assert serials(unsettled, 3) == [5, 3]
     assert serials(unsettled, 4) == [4]
 
@@ -92,7 +96,7 @@ def test_a_message_that_was_never_sent_cannot_be_settled(ack: str, serial: int) 
 
 def test_a_message_sent_to_another_subscription_alone_cannot_be_settled() -> None:
     unsettled, _ = watching("client", "client")
-    unsettled.add(2, 1)
+    unsettled.add(2, 1, is_lent=False)
     with pytest.raises(BadFrame, match="1-1"):
         unsettled.settle(1, 1)
 
@@ -138,8 +142,46 @@ def test_what_was_forgotten_stays_forgotten_in_whatever_order_it_came() -> None:
     """Messages may overtake each other on their way through a broker."""
     unsettled, _ = watching("client-individual", limit=1)
     for serial in (5, 3, 6):
-        unsettled.add(1, serial)
+        unsettled.add(1, serial, is_lent=False)
     assert [serials(unsettled, serial) for serial in (5, 3, 6)] == [[], [], [6]]
+
+
+@pytest.mark.parametrize("ack", MODES)
+def test_what_is_lent_is_never_forgotten(ack: str) -> None:
+    unsettled, _ = watching(ack, lent=5, limit=3)
+    assert len(unsettled) == 5
+    assert serials(unsettled, 1) == [1]
+    assert serials(unsettled, 5) == ([2, 3, 4, 5] if ack == "client" else [5])
+    with pytest.raises(BadFrame):
+        unsettled.settle(1, 5)
+
+
+def test_what_is_lent_is_no_excuse_for_an_ack_of_something_else() -> None:
+    unsettled, _ = watching("client", "client-individual", limit=1)
+    for serial in (1, 2, 3):
+        unsettled.add(1, serial, is_lent=False)
+    unsettled.add(2, 4, is_lent=True)
+    assert serials(unsettled, 1) == []  # forgotten
+    with pytest.raises(BadFrame):
+        unsettled.settle(2, 1)
+
+
+def test_what_is_lent_is_forgotten_with_its_subscription() -> None:
+    unsettled, (first, _) = watching("client", "client", lent=3)
+    unsettled.forget(first)
+    assert len(unsettled) == 3
+    assert unsettled.settle(1, 2) is None
+    assert serials(unsettled, 3, 2) == [1, 2, 3]
+
+
+def test_a_transaction_is_checked_as_a_whole() -> None:
+    """What an earlier ACK of it covers, a later one cannot settle again."""
+    unsettled, _ = watching("client", "client-individual", lent=5)
+    unsettled.check([(1, 2), (1, 5), (2, 3), (2, 1), (9, 1)])
+    for messages in ([(1, 5), (1, 2)], [(2, 3), (2, 3)], [(1, 6)]):
+        with pytest.raises(BadFrame):
+            unsettled.check(messages)
+    assert len(unsettled) == 10
 
 
 @given(
@@ -158,7 +200,7 @@ def test_nothing_is_settled_twice_or_for_another(
     for ordinal, serial in acts:
         if serial == 0:
             last += 1
-            unsettled.add(ordinal, last)
+            unsettled.add(ordinal, last, is_lent=False)
             sent.add((ordinal, last))
             assert len(unsettled) <= limit
             continue

@@ -1,77 +1,228 @@
-"""The broker in this process: topics, in memory.
+"""The broker in this process: topics, queues, replay, presence; in memory, within limits.
 
-Whoever has subscribed when a message is published gets it, once per subscription, in the order of publishing;
-nothing is kept. An ACK or NACK of a topic's message changes nothing, as there is nobody else to give it to.
+This file joins the rooms around it. Topics give each message to whoever has subscribed at that moment; what else may
+happen to it is said where it is done.
 
-Knows: prefixes, the table of subscribers.
-Does not know: networks, connections.
+Knows: which destination belongs to which room.
+Does not know: networks, connections, frames.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import Final, TypeVar, Unpack
 
-from ...errors import InvalidOption
+import msgspec
+
+from ...errors import BadFrame, InvalidOption, QueueFull, UsageError
 from ..codec import PreparedMessage
-from ..destinations import PatternTable, has_prefix
-from .base import Subscriber
+from ..counters import BrokerCounters
+from ..destinations import has_prefix, has_wildcard
+from ..frame import CONTENT_TYPE, REQUEUE
+from .base import MakeMessage, Subscriber
+from .distribution import Queues
+from .history import Histories, History
+from .holding import Budget, size_of
+from .options import BrokerOptionArguments, BrokerOptions
+from .pacing import Pacer, clock
+from .presence import PRESENCE_PREFIX, Change, Here, Presence
+from .queues import expiration_of, prefetch_of
+from .temporary import REPLY_PREFIX, TEMPORARY_PREFIX, TemporaryQueues, is_address, is_temporary
+from .topics import Topics
+
+logger = logging.getLogger("sockbridge.broker")
+
+TICK: Final = 1.0
+"""Seconds between two looks at what expires."""
+
+DEAD_LETTERS: Final = "dead-letters"
+"""The last segment of the queue for what no consumer has taken, unless told otherwise."""
+
+JSON: Final = "application/json"
+
+WATCHED: Final = ("dropped", "refused", "dead", "unroutable", "missed")
+"""Counters whose growth is worth a line in the log."""
+
+
+T = TypeVar("T")
 
 
 class EmbeddedBroker:
-    """Topics in memory.
+    """Topics, queues, replay and presence, in memory.
 
-    Args:
-        topics: prefixes of the destinations that it serves, e.g. ``["/topic", "/queue"]``.
-        separator: between the segments of a destination: ``"/"`` or ``"."``.
+    Attributes:
+        counters: what has happened.
+        queues: those that hold a message or have a consumer, by destination: ``len(broker.queues["/queue/jobs"])``
+            messages wait, ``.lent`` are being worked on, ``.consumers`` work.
+        options: the limits in force.
     """
 
-    def __init__(self, topics: Iterable[str] = ("/topic",), *, separator: str = "/") -> None:
+    def __init__(
+        self,
+        topics: Iterable[str] = ("/topic",),
+        *,
+        queues: Iterable[str] = (),
+        history: Sequence[History] = (),
+        presence: Sequence[str] = (),
+        dead_letters: str = "",
+        separator: str = "/",
+        **options: Unpack[BrokerOptionArguments],
+    ) -> None:
         """
+        Args:
+            topics: prefixes of destinations whose messages go to everybody who has subscribed.
+            queues: prefixes of destinations whose messages wait, and go to one consumer each. With any,
+                ``/temp-queue`` and ``/reply-queue`` are served as well.
+            history: which topics keep messages for those who come back.
+            presence: patterns of topics where one can see who is there, by subscribing to ``/presence`` + the topic.
+            dead_letters: where messages go that no consumer has taken; by default the queue ``dead-letters`` under
+                the first prefix of ``queues``.
+            separator: between the segments of a destination: ``"/"`` or ``"."``.
+            options: see ``BrokerOptions``.
+
         Raises:
-            InvalidOption: a prefix is no path, or the separator is another.
+            InvalidOption: a value that is not allowed; the text says which are.
         """
-        if isinstance(topics, str):
-            raise InvalidOption(f"topics is a list of prefixes, not {topics!r}")
-        self.topics = tuple(topics)
-        if not self.topics:
-            raise InvalidOption("topics names no prefix, so the broker would serve nothing")
-        for prefix in self.topics:
-            if not isinstance(prefix, str) or not prefix.startswith("/") or any(one in prefix for one in "*?{}\0"):
-                raise InvalidOption(f'a prefix starts with / and holds no wildcard, e.g. "/topic", not {prefix!r}')
         if separator not in ("/", "."):
             raise InvalidOption(f'separator is "/" or ".", not {separator!r}')
         self.separator = separator
-        self._subscribers: PatternTable[Subscriber] = PatternTable(separator)
+        self.topics = _prefixes("topics", topics)
+        self._queue_prefixes = _prefixes("queues", queues)
+        if not self.topics and not self._queue_prefixes:
+            raise InvalidOption("topics names no prefix, so the broker would serve nothing")
+        self.options = _checked_options(options)
+        self.counters = BrokerCounters()
+        self._budget = Budget(self.options.max_size)
+        self._presence = Presence(_sequence("presence", presence), separator)
+        self._histories = Histories(
+            _sequence("history", history),
+            separator,
+            self.options.max_histories,
+            self.options.max_history_size,
+            self._budget,
+            partial(secrets.token_hex, 6),
+        )
+        self._check_under_topics([rule.destination for rule in history], "history")
+        self._check_under_topics(presence, "presence")
+        added = self._added_prefixes()
+        self._served = (*self.topics, *added)
+        _check_overlap(self.topics, added)
+        self._temporary = TemporaryQueues(self.options.max_temporary_queues, partial(secrets.token_urlsafe, 16))
+        self._pacer = Pacer()
+        self.queues = Queues(
+            self.options,
+            self._budget,
+            self.counters,
+            self._pacer,
+            self._dead_letters(dead_letters),
+            self._publish,
+        )
+        self._topics = Topics(separator, self.options, self._histories, self.queues, self._pacer, self.counters)
+        self._make_message: MakeMessage | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._logged = asdict(self.counters)
 
     def __len__(self) -> int:
-        """How many subscriptions it holds."""
-        return len(self._subscribers)
+        """How many subscriptions it holds, those included whose clients are away."""
+        return len(self._topics) + sum(queue.consumers for queue in self.queues.values())
 
     def __bool__(self) -> bool:
         return True  # one without subscriptions is a broker all the same
 
+    # For the application.
+
+    def here(self, destination: str) -> Here:
+        """Who is on ``destination``, one of those that ``presence`` names."""
+        return self._presence.here(destination)
+
+    @property
+    def held(self) -> int:
+        """Bytes of all messages that it holds."""
+        return self._budget.held
+
+    # For the server.
+
     @property
     def prefixes(self) -> Sequence[str]:
-        return self.topics
+        return self._served
 
-    async def start(self) -> None:
-        """Nothing to do."""
+    async def start(self, make_message: MakeMessage) -> None:
+        if self._timer is not None:
+            raise UsageError("a broker belongs to one server, and this one has another already")
+        self._make_message = make_message
+        self.queues.start(make_message)
+        self._set_timer()
 
     async def stop(self) -> None:
-        """Nothing to do: connections take their subscriptions with them."""
+        """What is held is gone with it, and the log says how much."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        await self._pacer.close()
+        count = self.queues.clear() + self._topics.clear()
+        if count:
+            logger.warning("the broker stops, and %d messages that waited in its queues are gone", count)
 
     def serves(self, destination: str) -> bool:
-        return any(has_prefix(destination, prefix) for prefix in self.topics)
+        return any(has_prefix(destination, prefix) for prefix in self._served)
+
+    def resolve(self, owner: object, destination: str) -> str:
+        if self._queue_prefixes and is_temporary(destination):
+            return self._temporary.address(owner, destination)
+        return destination
 
     async def publish(self, message: PreparedMessage) -> None:
-        for subscriber in self._subscribers.match(message.destination):
-            subscriber.deliver(message)
+        self._check_foreign(message.destination)
+        try:
+            self._publish(message)
+        except QueueFull:
+            self.counters.refused += 1
+            raise
 
-    async def subscribe(self, subscriber: Subscriber) -> None:
-        self._subscribers.add(subscriber.pattern, subscriber)
+    async def check(self, messages: Sequence[PreparedMessage]) -> None:
+        counts: dict[str, tuple[int, int]] = {}
+        for message in messages:
+            destination = message.destination
+            self._check_foreign(destination)
+            if self._is_queue(destination) and self._is_reached(destination):
+                expiration_of(message)
+                _check_literal(destination)
+                count, size = counts.get(destination, (0, 0))
+                counts[destination] = count + 1, size + size_of(message)
+        try:
+            for destination, (count, size) in counts.items():
+                self.queues.check(destination, count, size)
+        except QueueFull:
+            self.counters.refused += len(messages)
+            raise
 
-    async def unsubscribe(self, subscriber: Subscriber) -> None:
-        self._subscribers.discard(subscriber.pattern, subscriber)
+    async def subscribe(self, subscriber: Subscriber) -> Mapping[str, str]:
+        pattern = subscriber.pattern
+        if self._is_queue(pattern.text):
+            self._consume(subscriber)
+            return {}
+        if self._presence and has_prefix(pattern.text, PRESENCE_PREFIX):
+            self._topics.join(subscriber)
+            self._show(subscriber)
+            return {}
+        told = self._topics.listen(subscriber)
+        self._tell(pattern.text, self._presence.join(subscriber))
+        return told
+
+    async def unsubscribe(self, subscriber: Subscriber, *, is_lost: bool) -> None:
+        self._pacer.forget(subscriber)
+        destination = subscriber.pattern.text
+        queue = self.queues.get(destination)
+        if queue is not None:
+            self.queues.remove(queue, subscriber)
+        elif not self._is_queue(destination):
+            self._topics.leave(subscriber, is_lost=is_lost)
+            self._tell(destination, self._presence.leave(subscriber))
 
     async def settle(
         self,
@@ -81,4 +232,161 @@ class EmbeddedBroker:
         is_accepted: bool,
         headers: Mapping[str, str],
     ) -> None:
-        """Nothing to do: a topic's message was given to everybody already."""
+        requeue = headers.get(REQUEUE) != "false"
+        queue = self.queues.get(subscriber.pattern.text)
+        if queue is not None:
+            self.queues.settle(queue, subscriber, serials, is_accepted=is_accepted, requeue=requeue)
+        else:
+            self._topics.settle(subscriber, serials, is_accepted=is_accepted, requeue=requeue)
+
+    async def release(self, owner: object) -> None:
+        for address in self._temporary.release(owner):
+            self.queues.discard(address)
+
+    # Publishing.
+
+    def _publish(self, message: PreparedMessage) -> None:
+        if self._is_queue(message.destination):
+            self._put(message)
+        else:
+            self._topics.publish(message)
+
+    def _put(self, message: PreparedMessage) -> None:
+        destination = message.destination
+        _check_literal(destination)
+        expires_after = expiration_of(message)
+        if self._is_reached(destination):
+            self.queues.put(self.queues.obtain(destination), message, expires_after)
+        else:
+            self.counters.unroutable += 1
+
+    def _is_queue(self, destination: str) -> bool:
+        if not self._queue_prefixes:
+            return False
+        return any(has_prefix(destination, prefix) for prefix in self._queue_prefixes) or is_address(destination)
+
+    def _check_foreign(self, destination: str) -> None:
+        if self._presence and has_prefix(destination, PRESENCE_PREFIX):
+            raise BadFrame("who is present is told by the server alone")
+
+    def _is_reached(self, destination: str) -> bool:
+        # A temporary queue may be gone, as a topic may be without subscribers.
+        return not is_address(destination) or self._temporary.owner(destination) is not None
+
+    # Queues.
+
+    def _consume(self, subscriber: Subscriber) -> None:
+        name = subscriber.pattern.text
+        if not subscriber.pattern.is_literal:
+            raise BadFrame("no wildcards in the destination of a queue", ascii(name[:100]))
+        if is_address(name) and self._temporary.owner(name) != subscriber.owner:
+            raise BadFrame("this temporary queue is somebody else's, or gone")
+        prefetch = prefetch_of(subscriber, self.options.prefetch, self.options.max_prefetch)
+        try:
+            queue = self.queues.obtain(name)
+        except QueueFull as error:
+            raise BadFrame("too many queues", str(error)) from None
+        self.queues.add(queue, subscriber, prefetch)
+
+    # Presence.
+
+    def _show(self, subscriber: Subscriber) -> None:
+        pattern = subscriber.pattern
+        if pattern.is_literal:
+            destinations = [pattern.text[len(PRESENCE_PREFIX) :]]
+        else:
+            destinations = list(self._presence.rooms(pattern))
+        for destination in destinations:
+            message = self._about(destination, self._presence.here(destination))
+            if message is not None:
+                subscriber.deliver(message)
+
+    def _tell(self, destination: str, change: Change | None) -> None:
+        message = None if change is None else self._about(destination, change)
+        if message is not None:
+            self._topics.tell(message)
+
+    def _about(self, destination: str, news: Here | Change) -> PreparedMessage | None:
+        if self._make_message is None:
+            return None  # not started
+        return self._make_message(PRESENCE_PREFIX + destination, {CONTENT_TYPE: JSON}, msgspec.json.encode(news))
+
+    # The clock.
+
+    def _set_timer(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(TICK, self._look)
+
+    def _look(self) -> None:
+        now = clock()
+        self.queues.expire(now)
+        self._topics.expire(now)
+        self._log_losses()
+        self._set_timer()
+
+    def _log_losses(self) -> None:
+        # One line for all that was lost since the last look, however much it was.
+        counted = asdict(self.counters)
+        grown = {name: counted[name] - self._logged[name] for name in WATCHED}
+        self._logged = counted
+        if any(grown.values()):
+            lost = ", ".join(f"{count} {name}" for name, count in grown.items() if count)
+            logger.warning("messages in the last second: %s (see BrokerCounters)", lost)
+
+    # The set-up.
+
+    def _added_prefixes(self) -> Sequence[str]:
+        several = [*self._queue_prefixes]
+        if self._queue_prefixes:
+            several += [TEMPORARY_PREFIX, REPLY_PREFIX]
+        if self._presence:
+            several.append(PRESENCE_PREFIX)
+        return several
+
+    def _check_under_topics(self, destinations: Iterable[str], name: str) -> None:
+        for destination in destinations:
+            if not any(has_prefix(destination, prefix) for prefix in self.topics):
+                raise InvalidOption(f"{name}: {destination!r} is under none of the topics {', '.join(self.topics)}")
+
+    def _dead_letters(self, destination: str) -> str:
+        if not destination:
+            return f"{self._queue_prefixes[0].rstrip('/')}/{DEAD_LETTERS}" if self._queue_prefixes else ""
+        prefixes = (*self.topics, *self._queue_prefixes)
+        if has_wildcard(destination) or not any(has_prefix(destination, prefix) for prefix in prefixes):
+            raise InvalidOption(f"dead_letters is a topic or a queue of this broker, not {destination!r}")
+        return destination
+
+
+def _check_literal(destination: str) -> None:
+    if has_wildcard(destination):
+        raise BadFrame("no wildcards in the destination of a queue", ascii(destination[:100]))
+
+
+def _sequence(name: str, several: Sequence[T]) -> Sequence[T]:
+    if isinstance(several, str) or not isinstance(several, Sequence):
+        raise InvalidOption(f"{name} is a list, not {several!r}")
+    return several
+
+
+def _prefixes(name: str, prefixes: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(prefixes, str):
+        raise InvalidOption(f"{name} is a list of prefixes, not {prefixes!r}")
+    several = tuple(prefixes)
+    for prefix in several:
+        if not isinstance(prefix, str) or not prefix.startswith("/") or any(one in prefix for one in "*?{}\0"):
+            raise InvalidOption(f'a prefix starts with / and holds no wildcard, e.g. "/topic", not {prefix!r}')
+    return several
+
+
+def _check_overlap(topics: Sequence[str], added: Sequence[str]) -> None:
+    for index, prefix in enumerate(added):
+        for other in (*topics, *added[index + 1 :]):
+            if has_prefix(prefix, other) or has_prefix(other, prefix):
+                raise InvalidOption(f"one of the prefixes {prefix} and {other} hides the other")
+
+
+def _checked_options(options: BrokerOptionArguments) -> BrokerOptions:
+    unknown = set(options) - BrokerOptionArguments.__annotations__.keys()
+    if unknown:
+        known = ", ".join(sorted(BrokerOptionArguments.__annotations__))
+        raise InvalidOption(f"there is no option {', '.join(sorted(unknown))}; limits and times are: {known}")
+    return BrokerOptions(**options)

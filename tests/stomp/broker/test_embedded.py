@@ -25,8 +25,22 @@ class Listener:
         self.pattern = Pattern(pattern, separator)
         self.got: list[str] = []
 
-    def deliver(self, message: PreparedMessage) -> None:
+    owner: object = None
+    user: str | None = None
+    client_id: str | None = None
+    is_ready = True
+
+    async def drain(self) -> None:
+        pass
+
+    def deliver(self, message: PreparedMessage, headers: Mapping[str, str] | None = None) -> bool:
         self.got.append(f"{message.destination} {message.body.decode()}")
+        return True
+
+    lend = deliver
+
+    def evict(self, reason: str) -> None:
+        raise AssertionError(reason)
 
 
 def message(destination: str, body: str = "x", serial: int = 1) -> PreparedMessage:
@@ -89,8 +103,8 @@ async def test_who_unsubscribes_gets_nothing_more_and_leaves_nothing_behind() ->
     plain, pattern = await listen(broker, "/topic/a"), await listen(broker, "/topic/**/{x}")
     assert len(broker) == 2
     for listener in (plain, pattern):
-        await broker.unsubscribe(listener)
-        await broker.unsubscribe(listener)  # a second time does nothing
+        await broker.unsubscribe(listener, is_lost=False)
+        await broker.unsubscribe(listener, is_lost=False)  # a second time does nothing
     await broker.publish(message("/topic/a"))
     assert (plain.got, pattern.got, len(broker)) == ([], [], 0)
 
@@ -100,9 +114,9 @@ async def test_who_unsubscribes_while_a_message_is_given_out_disturbs_nobody() -
     one, two = await listen(broker, "/topic/a"), await listen(broker, "/topic/a")
     deliver = one.deliver
 
-    def leave(prepared: PreparedMessage) -> None:
-        deliver(prepared)
+    def leave(prepared: PreparedMessage, headers: Mapping[str, str] | None = None) -> bool:
         broker._subscribers.discard(one.pattern, one)
+        return deliver(prepared, headers)
 
     one.deliver = leave  # type: ignore[method-assign, assignment]  # this one goes when it is told
     await broker.publish(message("/topic/a", "1"))
@@ -113,7 +127,7 @@ async def test_who_unsubscribes_while_a_message_is_given_out_disturbs_nobody() -
 async def test_settling_a_message_of_a_topic_changes_nothing() -> None:
     broker: Broker = EmbeddedBroker()
     listener = Listener("/topic/a")
-    await broker.start()
+    await broker.start(lambda *parts: PreparedMessage(1, *parts))
     await broker.subscribe(listener)
     await broker.settle(listener, [1], is_accepted=False, headers={})
     assert listener.got == []

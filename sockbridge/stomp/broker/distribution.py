@@ -1,0 +1,204 @@
+"""All queues of one broker: which there are, giving out what waits, and where what has died goes.
+
+Knows: names of queues, dead letters, turns.
+Does not know: who publishes; topics.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Final
+
+from ...errors import QueueFull
+from ..codec import PreparedMessage
+from ..counters import BrokerCounters
+from .base import MakeMessage, Subscriber
+from .history import X_EPOCH, X_OFFSET
+from .holding import Budget
+from .options import BrokerOptions
+from .pacing import BURST, Pacer, clock
+from .queues import EXPIRATION, Dead, Death, Queue, QueueLimits
+from .temporary import is_address
+
+X_FIRST_DEATH_COUNT: Final = "x-first-death-count"
+X_FIRST_DEATH_QUEUE: Final = "x-first-death-queue"
+X_FIRST_DEATH_REASON: Final = "x-first-death-reason"
+
+_OF_ITS_LIFE: Final = frozenset({EXPIRATION, X_EPOCH, X_OFFSET})
+
+
+class Queues(Mapping[str, Queue]):
+    """The queues that hold a message or have a consumer, by destination."""
+
+    def __init__(
+        self,
+        options: BrokerOptions,
+        budget: Budget,
+        counters: BrokerCounters,
+        pacer: Pacer,
+        dead_letters: str,
+        publish: Callable[[PreparedMessage], None],
+    ) -> None:
+        """
+        Args:
+            dead_letters: the destination of what no consumer has taken; "" where that is lost.
+            publish: takes what goes there.
+        """
+        self._options = options
+        self._budget = budget
+        self._counters = counters
+        self._pacer = pacer
+        self._dead_letters = dead_letters
+        self._publish = publish
+        self._make_message: MakeMessage | None = None
+        self._queues: dict[str, Queue] = {}
+        self._continuing: set[Queue] = set()
+        self._limits = QueueLimits(
+            options.max_queue_length,
+            options.max_queue_size,
+            options.max_deliveries,
+            drops=options.on_queue_full == "drop_oldest",
+        )
+        self._durable_limits = QueueLimits(
+            options.max_durable_length, options.max_queue_size, options.max_deliveries, drops=True, tells=True
+        )
+        # What is dead already must not end the connection of whoever let it die.
+        self._dead_limits = QueueLimits(
+            options.max_queue_length, options.max_queue_size, options.max_deliveries, drops=True
+        )
+
+    def __getitem__(self, name: str) -> Queue:
+        return self._queues[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._queues))
+
+    def __len__(self) -> int:
+        return len(self._queues)
+
+    def start(self, make_message: MakeMessage) -> None:
+        """Before anything dies."""
+        self._make_message = make_message
+
+    # Which there are.
+
+    def obtain(self, name: str) -> Queue:
+        """The queue of this destination, made if need be.
+
+        Raises:
+            QueueFull: there are too many.
+        """
+        queue = self._queues.get(name)
+        if queue is None:
+            queue = self._queues[name] = self._new(name)
+        return queue
+
+    def make_durable(self, name: str) -> Queue:
+        """A queue for one durable subscription to ``name``; it is not found by that name."""
+        return Queue(name, self._durable_limits, self._budget, self._counters)
+
+    def check(self, name: str, count: int, size: int) -> None:
+        """Would ``count`` messages of ``size`` bytes together fit into the queue ``name``?
+
+        Raises:
+            QueueFull: they would not.
+        """
+        (self._queues.get(name) or self._new(name)).check(count, size)
+
+    def discard(self, name: str) -> None:
+        """The queue ``name`` goes, with all that it holds; does nothing if there is none."""
+        queue = self._queues.pop(name, None)
+        if queue is not None:
+            queue.clear()
+
+    def clear(self) -> int:
+        """All go; how many messages went with them."""
+        count = sum(queue.clear() for queue in self._queues.values())
+        self._queues.clear()
+        self._continuing.clear()
+        return count
+
+    def _new(self, name: str) -> Queue:
+        if len(self._queues) >= self._options.max_queues and name != self._dead_letters:
+            raise QueueFull(f"there are max_queues ({self._options.max_queues}) queues")
+        limits = self._dead_limits if name == self._dead_letters else self._limits
+        return Queue(name, limits, self._budget, self._counters)
+
+    # What happens to a queue, and what can be given out because of it.
+
+    def put(self, queue: Queue, message: PreparedMessage, expires_after: float | None = None) -> None:
+        """See ``Queue.put``."""
+        now = clock()
+        try:
+            queue.put(message, now, expires_after)
+        finally:
+            self._give_out(queue, now)
+
+    def add(self, queue: Queue, subscriber: Subscriber, prefetch: int) -> None:
+        """See ``Queue.add``."""
+        queue.add(subscriber, prefetch)
+        self._give_out(queue, clock())
+
+    def remove(self, queue: Queue, subscriber: Subscriber) -> None:
+        """See ``Queue.remove``."""
+        now = clock()
+        queue.remove(subscriber, now)
+        self._give_out(queue, now)
+
+    def settle(
+        self, queue: Queue, subscriber: Subscriber, serials: Iterable[int], *, is_accepted: bool, requeue: bool
+    ) -> None:
+        """See ``Queue.settle``."""
+        now = clock()
+        queue.settle(subscriber, serials, now, is_accepted=is_accepted, requeue=requeue)
+        self._give_out(queue, now)
+
+    def expire(self, now: float) -> None:
+        """Bury what has expired."""
+        for queue in list(self._queues.values()):
+            if queue.can_expire:
+                queue.expire(now)
+                self._give_out(queue, now)
+
+    def _give_out(self, queue: Queue, now: float) -> None:
+        has_more = queue.dispatch(now, BURST)
+        for subscriber in queue.stalled:
+            self._pacer.wait(subscriber, partial(self._resume, queue, subscriber))
+        queue.stalled.clear()
+        for dead in queue.take_dead():
+            self._see_off(queue, dead)
+        if has_more and queue not in self._continuing:
+            self._continuing.add(queue)
+            asyncio.get_running_loop().call_soon(self._continue, queue)
+        elif queue.is_idle and self._queues.get(queue.name) is queue:
+            del self._queues[queue.name]
+
+    def _resume(self, queue: Queue, subscriber: Subscriber) -> None:
+        queue.wake(subscriber)
+        self._give_out(queue, clock())
+
+    def _continue(self, queue: Queue) -> None:
+        if queue in self._continuing:
+            self._continuing.discard(queue)
+            self._give_out(queue, clock())
+
+    # What has died.
+
+    def _see_off(self, queue: Queue, dead: Dead) -> None:
+        name = queue.name
+        is_lost = not self._dead_letters or name == self._dead_letters or is_address(name)
+        if is_lost or (dead.reason is Death.OVERFLOW and queue.tells) or self._make_message is None:
+            self._counters.dropped += 1
+            return
+        headers = {name: value for name, value in dead.message.headers.items() if name not in _OF_ITS_LIFE}
+        headers[X_FIRST_DEATH_QUEUE] = name
+        headers[X_FIRST_DEATH_REASON] = dead.reason.value
+        headers[X_FIRST_DEATH_COUNT] = str(dead.deliveries)
+        try:
+            self._publish(self._make_message(self._dead_letters, headers, dead.message.body))
+        except QueueFull:  # even there
+            self._counters.dropped += 1
+        else:
+            self._counters.dead += 1

@@ -1,0 +1,484 @@
+"""One queue: messages that wait, consumers that compete for them, and what each has not acknowledged.
+
+A message is in one of three places::
+
+              put                  lend, deliver
+    (nowhere) ───> WAITING in order ───────────> LENT to one consumer ───> GONE: settled
+                      ^   │                         │      │
+                      │   │ expired, dropped        │      │ rejected, returned too often
+                      │   └─────────> GONE: dead <──┼──────┘
+                      └─────────────────────────────┘ returned, to its old place
+
+What has died is handed to whoever asks (``take_dead``); where it goes is not decided here.
+
+Knows: order, round robin, prefetch, redelivery, expiry, the limits of one queue.
+Does not know: connections, other queues, the clock; it is told the time.
+Spec: STOMP 1.2, "SUBSCRIBE ack Header", "ACK", "NACK"; docs/stomp-conformance.md, section 8.
+"""
+
+from __future__ import annotations
+
+import enum
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ...errors import BadFrame, QueueFull
+from ..codec import PreparedMessage
+from ..counters import BrokerCounters
+from ..frame import AckMode
+from .base import Subscriber
+from .holding import Budget, size_of
+
+EXPIRATION: Final = "expiration"
+PREFETCH_COUNT: Final = "prefetch-count"
+PREFETCH_SIZE: Final = "activemq.prefetchSize"
+REDELIVERED: Final = "redelivered"
+X_DELIVERY_COUNT: Final = "x-delivery-count"
+X_MISSED: Final = "x-missed"
+
+SLACK: Final = 64
+"""Entries that may be left over before a list is cleaned up."""
+
+
+class Death(enum.StrEnum):
+    """Why a message went to the dead letters, as RabbitMQ words it."""
+
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    OVERFLOW = "maxlen"
+    DELIVERY_LIMIT = "delivery_limit"
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """A message that no consumer has taken.
+
+    Attributes:
+        deliveries: how often it was tried.
+    """
+
+    message: PreparedMessage
+    reason: Death
+    deliveries: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLimits:
+    """What one queue may hold; see ``BrokerOptions``.
+
+    Attributes:
+        drops: makes room by dropping the oldest; else it refuses what is new.
+        tells: says in the header ``x-missed`` of the next message how many were dropped.
+    """
+
+    length: int
+    size: int
+    deliveries: int
+    drops: bool
+    tells: bool = False
+
+
+class Place(enum.Enum):
+    """Where a message is; see the drawing above."""
+
+    WAITING = "waiting"
+    LENT = "lent"
+    GONE = "gone"
+
+
+class Entry:
+    """One message of one queue."""
+
+    __slots__ = ("deliveries", "expires_at", "message", "number", "place", "size")
+
+    def __init__(self, message: PreparedMessage, number: int, size: int, expires_at: float | None) -> None:
+        self.message = message
+        self.number = number
+        self.size = size
+        self.expires_at = expires_at
+        self.deliveries = 0
+        self.place = Place.WAITING
+
+
+class Consumer:
+    """One subscriber of a queue, and what it has been lent, by serial."""
+
+    __slots__ = ("is_listed", "lent", "prefetch", "subscriber")
+
+    def __init__(self, subscriber: Subscriber, prefetch: int) -> None:
+        self.subscriber = subscriber
+        self.prefetch = prefetch
+        self.lent: dict[int, Entry] = {}
+        self.is_listed = False  # among those who may get the next message
+
+
+class Queue:
+    """The messages and consumers of one destination.
+
+    Attributes:
+        name: its destination.
+        stalled: subscribers that take nothing at the moment, though there is something; whoever empties this list
+            calls ``wake`` when they do again.
+    """
+
+    __slots__ = (
+        "_budget",
+        "_consumers",
+        "_counters",
+        "_dead",
+        "_expiries",
+        "_left_over",
+        "_lent",
+        "_limits",
+        "_missed",
+        "_number",
+        "_ready",
+        "_returned",
+        "_size",
+        "_waiting",
+        "_waiting_count",
+        "name",
+        "stalled",
+    )
+
+    def __init__(self, name: str, limits: QueueLimits, budget: Budget, counters: BrokerCounters) -> None:
+        self.name = name
+        self.stalled: list[Subscriber] = []
+        self._limits = limits
+        self._budget = budget
+        self._counters = counters
+        self._number = 0
+        self._waiting: deque[Entry] = deque()  # never given out; all are younger than the returned ones
+        self._returned: list[tuple[int, Entry]] = []  # a heap, by number
+        self._left_over = 0  # of both, how many are gone
+        self._waiting_count = 0
+        self._size = 0  # of what waits
+        self._lent = 0
+        self._expiries: list[tuple[float, int, Entry]] = []  # a heap, by time
+        self._consumers: dict[Subscriber, Consumer] = {}
+        self._ready: deque[Consumer] = deque()
+        self._dead: list[Dead] = []
+        self._missed = 0
+
+    def __repr__(self) -> str:
+        numbers = f"{self._waiting_count} waiting, {self._lent} lent, {len(self._consumers)} consumers"
+        return f"<Queue {self.name!r} {numbers}>"
+
+    def __len__(self) -> int:
+        """How many messages wait."""
+        return self._waiting_count
+
+    @property
+    def lent(self) -> int:
+        """How many messages consumers have that are not settled."""
+        return self._lent
+
+    @property
+    def consumers(self) -> int:
+        """How many there are."""
+        return len(self._consumers)
+
+    @property
+    def is_idle(self) -> bool:
+        """It holds nothing, and nobody listens: it might as well not be there."""
+        return not self._consumers and not self._waiting_count
+
+    @property
+    def can_expire(self) -> bool:
+        """Time changes something here."""
+        return bool(self._expiries)
+
+    @property
+    def tells(self) -> bool:
+        """What is dropped for lack of room is told to the consumer, and goes nowhere else."""
+        return self._limits.tells
+
+    # Messages come in.
+
+    def check(self, count: int, size: int) -> None:
+        """Is there room for ``count`` messages of ``size`` bytes together?
+
+        Raises:
+            QueueFull: there is none, nor is it made.
+        """
+        limits, drops = self._limits, self._limits.drops
+        if not drops and self._waiting_count + count > limits.length:
+            raise QueueFull(f"{self.name} holds max_queue_length ({limits.length}) messages")
+        if size > limits.size or (not drops and self._size + size > limits.size):
+            raise QueueFull(f"{self.name} may hold max_queue_size ({limits.size}) bytes")
+        if not self._budget.has_room(size - (self._size if drops else 0)):
+            raise QueueFull(f"the broker holds max_size ({self._budget.limit}) bytes")
+
+    def put(self, message: PreparedMessage, now: float, expires_after: float | None = None) -> None:
+        """Take a message in, at the end. ``dispatch`` gives it out.
+
+        Args:
+            expires_after: seconds; None: never.
+
+        Raises:
+            QueueFull: see ``check``.
+        """
+        size = size_of(message)
+        self.check(1, size)
+        limits = self._limits
+        while self._waiting_count and (
+            self._waiting_count >= limits.length or self._size + size > limits.size or not self._budget.has_room(size)
+        ):
+            self._drop_oldest(now)
+        self._number += 1
+        entry = Entry(message, self._number, size, None if expires_after is None else now + expires_after)
+        if entry.expires_at is not None:
+            heapq.heappush(self._expiries, (entry.expires_at, entry.number, entry))
+        self._waiting.append(entry)
+        self._waiting_count += 1
+        self._size += size
+        self._budget.held += size
+        self._counters.queued += 1
+
+    def skip(self) -> None:
+        """A message does not fit at all, and is dropped instead of being refused."""
+        self._counters.queued += 1
+        self._counters.dropped += 1
+        self._missed += 1
+
+    def _drop_oldest(self, now: float) -> None:
+        oldest = self._take_first(now)
+        if oldest is not None:
+            self._missed += 1
+            self._bury(oldest, Death.OVERFLOW)
+
+    # Consumers come and go.
+
+    def add(self, subscriber: Subscriber, prefetch: int) -> None:
+        """``subscriber`` wants to be given messages.
+
+        Args:
+            prefetch: how many it may have at a time without having settled them.
+        """
+        self._consumers[subscriber] = Consumer(subscriber, prefetch)
+        self.wake(subscriber)
+
+    def remove(self, subscriber: Subscriber, now: float) -> None:
+        """It wants no more; what it has not settled goes back to its old place. May be called again."""
+        consumer = self._consumers.pop(subscriber, None)
+        if consumer is None:
+            return
+        if consumer.is_listed:
+            self._ready.remove(consumer)
+        for entry in consumer.lent.values():
+            self._return(entry, now)
+
+    def wake(self, subscriber: Subscriber) -> None:
+        """``subscriber`` may be given messages (again), as far as is known."""
+        consumer = self._consumers.get(subscriber)
+        if consumer is not None and not consumer.is_listed:
+            consumer.is_listed = True
+            self._ready.append(consumer)
+
+    def settle(
+        self, subscriber: Subscriber, serials: Iterable[int], now: float, *, is_accepted: bool, requeue: bool = True
+    ) -> None:
+        """``subscriber`` is done with messages that it was lent. Those it does not have are passed over.
+
+        Args:
+            is_accepted: it has taken them.
+            requeue: if it has not, somebody may try again; False: they are dead.
+        """
+        consumer = self._consumers.get(subscriber)
+        if consumer is None:
+            return
+        for serial in serials:
+            entry = consumer.lent.pop(serial, None)
+            if entry is None:
+                continue
+            if is_accepted:
+                self._lent -= 1
+                self._finish(entry)
+            elif requeue:
+                self._return(entry, now)
+            else:
+                self._lent -= 1
+                self._bury(entry, Death.REJECTED)
+        self.wake(subscriber)
+
+    # Messages go out.
+
+    def dispatch(self, now: float, limit: int) -> bool:
+        """Give out what waits, in turn to each consumer that has room, the oldest first.
+
+        Args:
+            limit: of what is given out in this call, so that others have their turn.
+
+        Returns:
+            True if the limit was met, and there is more to do.
+        """
+        for _ in range(limit):
+            if not self._waiting_count:
+                return False
+            consumer = self._next_consumer()
+            if consumer is None:
+                return False
+            entry = self._take_first(now)
+            if entry is None:
+                return False
+            self._give(entry, consumer, now)
+        return bool(self._waiting_count and self._ready)
+
+    def _next_consumer(self) -> Consumer | None:
+        while self._ready:
+            consumer = self._ready[0]
+            if not consumer.subscriber.is_ready:
+                self.stalled.append(consumer.subscriber)
+            elif len(consumer.lent) < consumer.prefetch:
+                self._ready.rotate(-1)
+                return consumer
+            consumer.is_listed = False
+            self._ready.popleft()
+        return None
+
+    def _give(self, entry: Entry, consumer: Consumer, now: float) -> None:
+        entry.deliveries += 1
+        entry.place = Place.LENT
+        self._lent += 1
+        subscriber, message = consumer.subscriber, entry.message
+        give = subscriber.deliver if subscriber.ack is AckMode.AUTO else subscriber.lend
+        if not give(message, self._headers(entry)):
+            self._return(entry, now)  # it cannot be told to this client; another may have better luck
+            return
+        self._missed = 0
+        self._counters.delivered += 1
+        self._counters.redelivered += entry.deliveries > 1
+        if subscriber.ack is AckMode.AUTO:
+            self._lent -= 1
+            self._finish(entry)
+        else:
+            consumer.lent[message.serial] = entry
+
+    def _headers(self, entry: Entry) -> Mapping[str, str] | None:
+        headers = {}
+        if entry.deliveries > 1:
+            headers = {REDELIVERED: "true", X_DELIVERY_COUNT: str(entry.deliveries - 1)}
+        if self._missed and self._limits.tells:
+            headers[X_MISSED] = str(self._missed)
+        return headers or None
+
+    def _take_first(self, now: float) -> Entry | None:
+        while self._returned or self._waiting:
+            entry = heapq.heappop(self._returned)[1] if self._returned else self._waiting.popleft()
+            if entry.place is Place.GONE:
+                self._left_over -= 1
+                continue
+            self._waiting_count -= 1
+            self._size -= entry.size
+            if entry.expires_at is None or now < entry.expires_at:
+                return entry
+            self._bury(entry, Death.EXPIRED)
+        return None
+
+    def _return(self, entry: Entry, now: float) -> None:
+        # From its consumer, to its old place: it is older than all that were never given out.
+        self._lent -= 1
+        if entry.expires_at is not None and now >= entry.expires_at:
+            self._bury(entry, Death.EXPIRED)
+        elif entry.deliveries >= self._limits.deliveries:
+            self._bury(entry, Death.DELIVERY_LIMIT)
+        else:
+            entry.place = Place.WAITING
+            heapq.heappush(self._returned, (entry.number, entry))
+            self._waiting_count += 1
+            self._size += entry.size
+
+    def _finish(self, entry: Entry) -> None:
+        entry.place = Place.GONE
+        self._budget.held -= entry.size
+        self._counters.settled += 1
+
+    # Messages die.
+
+    def expire(self, now: float) -> None:
+        """Bury what waits and has expired; what is lent is looked at when it comes back."""
+        expiries = self._expiries
+        while expiries and expiries[0][0] <= now:
+            entry = heapq.heappop(expiries)[2]
+            if entry.place is Place.WAITING:
+                self._waiting_count -= 1
+                self._size -= entry.size
+                self._left_over += 1
+                self._bury(entry, Death.EXPIRED)
+        self._clean_up()
+
+    def clear(self) -> int:
+        """The queue itself goes; how many messages went with it."""
+        waiting = itertools.chain(self._waiting, (entry for _, entry in self._returned))
+        entries = [entry for entry in waiting if entry.place is Place.WAITING]
+        entries += [entry for consumer in self._consumers.values() for entry in consumer.lent.values()]
+        for entry in entries:
+            entry.place = Place.GONE
+            self._budget.held -= entry.size
+        self._counters.dropped += len(entries)
+        self._waiting.clear()
+        self._returned.clear()
+        self._expiries.clear()
+        self._consumers.clear()
+        self._ready.clear()
+        self._waiting_count = self._size = self._lent = self._left_over = 0
+        return len(entries)
+
+    def take_dead(self) -> Sequence[Dead]:
+        """What has died since the last call, in order; nobody else holds it any more."""
+        dead, self._dead = self._dead, []
+        return dead
+
+    def _bury(self, entry: Entry, reason: Death) -> None:
+        entry.place = Place.GONE
+        self._budget.held -= entry.size
+        self._dead.append(Dead(entry.message, reason, entry.deliveries))
+
+    def _clean_up(self) -> None:
+        # What has gone from the middle is skipped when its turn comes; it must not pile up behind what stays.
+        if self._left_over > self._waiting_count + SLACK:
+            self._waiting = deque(entry for entry in self._waiting if entry.place is Place.WAITING)
+            self._returned = [pair for pair in self._returned if pair[1].place is Place.WAITING]
+            heapq.heapify(self._returned)
+            self._left_over = 0
+        if len(self._expiries) > 2 * (self._waiting_count + self._lent) + SLACK:
+            self._expiries = [item for item in self._expiries if item[2].place is not Place.GONE]
+            heapq.heapify(self._expiries)
+
+
+def expiration_of(message: PreparedMessage) -> float | None:
+    """Seconds until ``message`` expires: its header ``expiration``, in milliseconds. None: never.
+
+    Raises:
+        BadFrame: that is no number.
+    """
+    text = message.headers.get(EXPIRATION)
+    return None if text is None else number(text, EXPIRATION) / 1000
+
+
+def prefetch_of(subscriber: Subscriber, default: int, most: int) -> int:
+    """How many messages ``subscriber`` may have at a time without having settled them.
+
+    Raises:
+        BadFrame: what it asks for is no number.
+    """
+    for name in (PREFETCH_COUNT, PREFETCH_SIZE):
+        text = subscriber.headers.get(name)
+        if text is not None:
+            return min(number(text, name), most) or most
+    return default
+
+
+def number(text: str, name: str) -> int:
+    """What a header says in ASCII digits.
+
+    Raises:
+        BadFrame: it is something else.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) <= 15):
+        raise BadFrame(f"{name} is no number", ascii(text[:100]))
+    return int(text)

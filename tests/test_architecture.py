@@ -19,7 +19,8 @@ PACKAGE = Path(sockbridge.__file__).parent
 
 FACE = "__init__"
 STOMP_FACE = "stomp/__init__"
-FACES = {FACE, STOMP_FACE}
+TESTING_FACE = "testing/__init__"
+FACES = {FACE, STOMP_FACE, TESTING_FACE}
 SHELF = "transports/__init__"
 
 MAY_IMPORT: dict[str, str] = {
@@ -144,6 +145,21 @@ MAY_IMPORT: dict[str, str] = {
         "stomp/broker/presence stomp/controllers/arguments "
         "stomp/controllers/mapping stomp/counters stomp/messaging stomp/server stomp/tcp"
     ),
+    "testing/loop": "",
+    "testing/stomp_client": (
+        "errors sockjs/framing sockjs/handshake stomp/frame stomp/codec stomp/connection stomp/server"
+    ),
+    "testing/stage": (
+        "stomp/frame stomp/policy stomp/broker/base stomp/broker/history stomp/server testing/loop "
+        "testing/stomp_client"
+    ),
+    "testing/queue_contract": "stomp/frame testing/stage testing/stomp_client",
+    "testing/topic_contract": "stomp/frame stomp/broker/history testing/stage testing/stomp_client",
+    "testing/broker_contract": "testing/queue_contract testing/topic_contract",
+    TESTING_FACE: (
+        "testing/loop testing/stomp_client testing/stage testing/queue_contract testing/topic_contract "
+        "testing/broker_contract"
+    ),
     FACE: (
         f"errors options sockjs/framing sockjs/handshake sockjs/session sockjs/handler sockjs/manager {SHELF} endpoint"
     ),
@@ -162,7 +178,7 @@ PURE = {
 KNOWS_THE_LOOP = {
     "sockjs/session", "sockjs/handler", "sockjs/delivery", "sockjs/manager",
     "stomp/tasks", "stomp/broker/pacing", "stomp/broker/distribution", "stomp/broker/embedded",
-    "stomp/server", "stomp/tcp",
+    "stomp/server", "stomp/tcp", "testing/loop", "testing/stage", "testing/stomp_client",
 }  # fmt: skip
 """Files below the transports that may import asyncio; ``session`` only to let a coroutine wait."""
 
@@ -171,7 +187,7 @@ PASSIVE_ASYNCIO = {"Event", "sleep"}
 KNOWS_THE_CLOCK = {
     "sockjs/manager", "pages", "transports/headers",
     "stomp/server", "stomp/tcp", "stomp/users",
-    "stomp/broker/pacing", "stomp/broker/embedded",
+    "stomp/broker/pacing", "stomp/broker/embedded", "testing/loop",
 }  # fmt: skip
 """Files that may ask for the time or for chance: they hand it on to the others. (``stomp/users`` names the type of
 a moment, and asks for none.)"""

@@ -86,7 +86,7 @@ MAY_IMPORT: dict[str, str] = {
     "stomp/controllers/__init__": "",
     "stomp/broker/base": "stomp/frame stomp/codec stomp/destinations",
     "stomp/broker/options": "errors",
-    "stomp/broker/holding": "stomp/codec",
+    "stomp/broker/holding": "errors stomp/codec",
     "stomp/broker/queues": ("errors stomp/frame stomp/codec stomp/counters stomp/broker/base stomp/broker/holding"),
     "stomp/broker/history": (
         "errors stomp/codec stomp/destinations stomp/counters "

@@ -209,32 +209,31 @@ class Commands:
 
     async def end_subscription(self, connection: StompConnection, key: str) -> bool:
         """End one subscription of ``connection``; False if there is none of this key."""
-        subscription = await self._end(connection, key, is_lost=False)
+        subscription = connection.unsubscribe(key)
         if subscription is None:
             return False
+        await self._end(connection, subscription, is_lost=False)
         await self._audience.unsubscribed(connection, subscription)
         return True
 
     async def end_subscriptions(self, connection: StompConnection) -> None:
         """The connection has ended: end all its subscriptions, and whatever else the broker has for it."""
-        keys = list(connection.subscriptions)
-        ended = [await self._end(connection, key, is_lost=True) for key in keys]
+        subscriptions = list(connection.subscriptions.values())
+        for subscription in subscriptions:  # all at once, so that none gets what another had not acknowledged
+            connection.unsubscribe(subscription.key)
+        for subscription in subscriptions:
+            await self._end(connection, subscription, is_lost=True)
         with self._contained(connection):
             await self._broker.release(connection)
-        for subscription in ended:  # told last, as others wait for what this client had not acknowledged
-            if subscription is not None:
-                await self._audience.unsubscribed(connection, subscription)
+        for subscription in subscriptions:  # told last, as others wait for what this client had not acknowledged
+            await self._audience.unsubscribed(connection, subscription)
 
-    async def _end(self, connection: StompConnection, key: str, *, is_lost: bool) -> Subscription | None:
-        subscription = connection.unsubscribe(key)
-        if subscription is None:
-            return None
+    async def _end(self, connection: StompConnection, subscription: Subscription, *, is_lost: bool) -> None:
         self._tasks.cancel_streams(connection, subscription)
         self._users.unsubscribe(connection, subscription)
         if self._broker.serves(subscription.destination):
             with self._contained(connection):
                 await self._broker.unsubscribe(subscription, is_lost=is_lost)
-        return subscription
 
     @contextmanager
     def _contained(self, connection: StompConnection) -> Iterator[None]:
@@ -254,7 +253,10 @@ class Commands:
         if fault:
             raise BadFrame("no such destination", fault)
         self._policy.check_send(connection.user, destination)
-        self._routing.resolve(connection, frame)
+        reply_to = self._routing.resolve(connection, frame)
+        if reply_to.startswith("/"):
+            # Whoever answers may have more rights, and must not be led to use them there.
+            self._policy.check_send(connection.user, reply_to)
         if TRANSACTION in frame.headers:
             self._routing.check_served(connection, frame)  # while the client can still abort
             connection.transactions.hold(frame)

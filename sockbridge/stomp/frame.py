@@ -125,10 +125,14 @@ RESERVED: Final = frozenset(
 _BLANKS: Final = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\ufeff"
 
 
+def trimmed(text: str) -> str:
+    """A name or a value as clients in the field see it: they drop blanks around it."""
+    return text.strip(_BLANKS)
+
+
 def is_reserved(name: str) -> bool:
-    """Is the header ``name`` the server's own? Clients in the field drop blanks around names, so they count for
-    nothing here."""
-    return name.strip(_BLANKS) in RESERVED
+    """Is the header ``name`` the server's own? Blanks around it count for nothing."""
+    return trimmed(name) in RESERVED
 
 
 @dataclass(slots=True)

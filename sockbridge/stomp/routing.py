@@ -14,7 +14,7 @@ from .codec import PreparedMessage
 from .connection import StompConnection
 from .controllers.dispatcher import Dispatcher, Found
 from .destinations import has_prefix
-from .frame import CONTENT_TYPE, DESTINATION, REPLY_TO, Frame, is_reserved
+from .frame import CONTENT_TYPE, DESTINATION, REPLY_TO, Frame, is_reserved, trimmed
 from .messaging import Messaging
 
 
@@ -41,11 +41,22 @@ class Routing:
                 return "/" + destination[len(prefix) + 1 :]
         return None
 
-    def resolve(self, connection: StompConnection, frame: Frame) -> None:
-        """Write into a SEND what others call the temporary queues that the client calls by names of its own."""
-        for name in (DESTINATION, REPLY_TO):
-            if name in frame.headers:
-                frame.headers[name] = self._broker.resolve(connection, frame.headers[name])
+    def resolve(self, connection: StompConnection, frame: Frame) -> str:
+        """Write into a SEND what others call the temporary queues that the client calls by names of its own.
+
+        Returns:
+            its ``reply-to`` where that is no temporary queue of the client; "" where it is, or there is none.
+        """
+        headers = frame.headers
+        headers[DESTINATION] = self._broker.resolve(connection, frame.destination)
+        written = [name for name in headers if REPLY_TO in name and trimmed(name) == REPLY_TO]
+        if not written:
+            return ""
+        # Whoever answers may drop blanks that were written around it, so they are gone before it is looked at.
+        values = [headers.pop(name) for name in written]
+        reply_to = trimmed(values[0])
+        headers[REPLY_TO] = self._broker.resolve(connection, reply_to)
+        return reply_to if headers[REPLY_TO] == reply_to else ""
 
     def check_served(self, connection: StompConnection, frame: Frame) -> None:
         """Does the destination of a SEND lead anywhere?

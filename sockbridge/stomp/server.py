@@ -41,7 +41,7 @@ from .interceptors import Interceptor, inbound_of, outbound_of
 from .messaging import Messaging
 from .options import StompOptionArguments, StompOptions
 from .payloads import Converter, Payloads
-from .policy import EVERYBODY, Action, Policy, Rule
+from .policy import EVERYBODY, NOBODY, Action, Policy, Rule
 from .registry import UserRegistry
 from .routing import Routing
 from .tasks import Tasks
@@ -114,7 +114,8 @@ class StompServer(SessionHandler):
                 or a guest. TCP has no principal.
             policy: who may do what; the first rule that matches decides, and what none matches is refused, also under
                 ``app_prefixes`` and ``user_prefix``. None:
-                everybody may connect, subscribe to everything, and send to ``app_prefixes``, to nothing else.
+                everybody may connect, subscribe to everything but the broker's queues, and send to ``app_prefixes``,
+                to nothing else.
             interceptors: see every frame.
             events: are told what happens to connections.
             converters: read and write types that msgspec does not know.
@@ -353,7 +354,12 @@ class StompServer(SessionHandler):
 
     def _default_policy(self) -> list[Rule]:
         separator = self.broker.separator
-        rules = [Rule.connect(EVERYBODY), Rule.subscribe("**", EVERYBODY)]
+        rules = [Rule.connect(EVERYBODY)]
+        # Who consumes takes from others; that is nothing for whoever comes along.
+        for prefix in self.broker.queue_prefixes:
+            stem = prefix.rstrip("/")
+            rules += [Rule.subscribe(stem, NOBODY), Rule.subscribe(everything_under(stem, separator), NOBODY)]
+        rules.append(Rule.subscribe("**", EVERYBODY))
         if self.options.is_spring:
             return [*rules, Rule.send("**", EVERYBODY)]
         return [*rules, *(Rule.send(everything_under(prefix, separator), EVERYBODY) for prefix in self._app_prefixes)]

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Protocol
 
-from ..errors import BadFrame, RemoteError
-from ..sockjs.framing import Binary
+from ..errors import BadFrame, RemoteError, SessionClosed
+from ..sockjs.framing import Binary, CloseCode
 from .codec import Dialect, PreparedMessage
 from .destinations import Pattern
 from .frame import (
@@ -53,6 +53,11 @@ class Client(Protocol):
     @property
     def is_watched(self) -> bool:
         """Interceptors want to see what it gets, frame by frame."""
+        ...
+
+    @property
+    def subscriptions(self) -> Mapping[str, Subscription]:
+        """Those that are in force, by their keys."""
         ...
 
     @property
@@ -153,17 +158,24 @@ class Subscription:
         return self.headers.get(CLIENT_ID) or self.connection.client_id
 
     @property
+    def is_over(self) -> bool:
+        """It was struck out; what comes now is for others."""
+        return self.connection.subscriptions.get(self.key) is not self
+
+    @property
     def is_ready(self) -> bool:
-        """The client is there, and not much waits for it."""
-        return self.connection.is_ready
+        """It is in force, the client is there, and not much waits for it."""
+        return self.connection.is_ready and not self.is_over
 
     async def drain(self) -> None:
         """Wait until little waits for the client.
 
         Raises:
-            SessionClosed: it has gone.
+            SessionClosed: the client has gone, or the subscription has ended.
         """
         await self.connection.drain()
+        if self.is_over:
+            raise SessionClosed(CloseCode.NORMAL, "unsubscribed")
 
     def evict(self, reason: str) -> None:
         """End the connection with an ERROR."""

@@ -256,6 +256,18 @@ class TemporaryQueueContract(Contract):
             assert (await answering.publish(address, "late")).command is Command.RECEIPT
             await answering.cut()
 
+    @scene(max_queue_length=2)
+    async def test_who_answers_never_suffers_from_who_does_not_read(self, stage: Stage) -> None:
+        asking, answering = await stage.client(), await stage.consumer()
+        await asking.publish(QUEUE, "", {"reply-to": "/temp-queue/x"})
+        address = (await answering.message()).headers["reply-to"]
+        for number in range(5):
+            assert (await answering.publish(address, str(number))).command is Command.RECEIPT
+        await asking.subscribe("s", "/temp-queue/x")
+        messages = await asking.messages(2)
+        assert bodies(messages) == ["3", "4"]
+        assert [message.headers.get("x-missed") for message in messages] == ["3", None]
+
     @scene(max_temporary_queues=2)
     async def test_a_client_has_so_many_and_no_more(self, stage: Stage) -> None:
         client = await stage.client()
@@ -332,6 +344,28 @@ class TransactionContract(Contract):
         assert await stage.came(log) == []
         assert await stage.came(await stage.consumer("/queue/done")) == []
         assert await drain_queue(stage, QUEUE) == ["job"]
+
+    @scene(max_size=1000)
+    async def test_a_commit_over_several_queues_fits_as_a_whole(self, stage: Stage) -> None:
+        client = await stage.client()
+        await client.send("BEGIN", {"transaction": "t"})
+        for name in ("a", "b"):
+            await client.send("SEND", {"destination": f"/queue/{name}", "transaction": "t"}, "x" * 600)
+        assert_refused(client, await client.ask("COMMIT", {"transaction": "t"}), "queue full", "max_size (1000)")
+        await client.cut()
+        for name in ("a", "b"):
+            assert await drain_queue(stage, f"/queue/{name}") == []
+
+    @scene(max_queues=2)
+    async def test_a_commit_that_needs_too_many_queues_has_no_effect_at_all(self, stage: Stage) -> None:
+        client = await stage.client()
+        await client.send("BEGIN", {"transaction": "t"})
+        for name in ("a", "b", "c"):
+            await client.send("SEND", {"destination": f"/queue/{name}", "transaction": "t"}, "x")
+        assert_refused(client, await client.ask("COMMIT", {"transaction": "t"}), "queue full", "max_queues (2)")
+        await client.cut()
+        for name in ("a", "b", "c"):
+            assert await drain_queue(stage, f"/queue/{name}") == []
 
     @scene()
     async def test_a_commit_with_a_wrong_ack_has_no_effect_at_all(self, stage: Stage) -> None:

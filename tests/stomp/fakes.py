@@ -112,6 +112,7 @@ class RecordingBroker:
 
     def __init__(self, *topics: str, separator: str = "/") -> None:
         self.prefixes: Sequence[str] = topics or ("/topic",)
+        self.queue_prefixes: Sequence[str] = ()
         self.separator = separator
         self.calls: list[tuple[str, object]] = []
         self.told: Mapping[str, str] = {}

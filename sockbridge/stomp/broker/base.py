@@ -93,12 +93,19 @@ class Broker(Protocol):
     Attributes:
         separator: between the segments of a destination, ``"/"`` or ``"."``.
         prefixes: of the destinations that it serves; the server's own lie elsewhere.
+        queue_prefixes: those where each message goes to one subscriber alone, who thereby takes it from the others;
+            without a policy no client may subscribe there.
     """
 
     separator: str
 
     @property
     def prefixes(self) -> Sequence[str]:
+        """See above."""
+        ...
+
+    @property
+    def queue_prefixes(self) -> Sequence[str]:
         """See above."""
         ...
 

@@ -7,7 +7,8 @@ Does not know: who publishes; topics.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -61,13 +62,10 @@ class Queues(Mapping[str, Queue]):
             options.max_deliveries,
             drops=options.on_queue_full == "drop_oldest",
         )
-        self._durable_limits = QueueLimits(
-            options.max_durable_length, options.max_queue_size, options.max_deliveries, drops=True, tells=True
-        )
-        # What is dead already must not end the connection of whoever let it die.
-        self._dead_limits = QueueLimits(
-            options.max_queue_length, options.max_queue_size, options.max_deliveries, drops=True
-        )
+        self._durable_limits = replace(self._limits, length=options.max_durable_length, drops=True, tells=True)
+        # What is dead already must not end the connection of whoever let it die, nor an answer that of who answers.
+        self._dead_limits = replace(self._limits, drops=True)
+        self._temporary_limits = replace(self._limits, drops=True, tells=True)
 
     def __getitem__(self, name: str) -> Queue:
         return self._queues[name]
@@ -99,13 +97,25 @@ class Queues(Mapping[str, Queue]):
         """A queue for one durable subscription to ``name``; it is not found by that name."""
         return Queue(name, self._durable_limits, self._budget, self._counters)
 
-    def check(self, name: str, count: int, size: int) -> None:
-        """Would ``count`` messages of ``size`` bytes together fit into the queue ``name``?
+    def check(self, loads: Mapping[str, Sequence[int]]) -> None:
+        """Would all of these fit?
+
+        Args:
+            loads: the sizes of the messages for each queue.
 
         Raises:
             QueueFull: they would not.
         """
-        (self._queues.get(name) or self._new(name)).check(count, size)
+        missing = [name for name in loads if name not in self._queues]
+        if missing and len(self._queues) + len(missing) > self._options.max_queues:
+            raise self._too_many()
+        room = 0
+        for name, sizes in loads.items():
+            queue = self._queues.get(name) or self._new(name)
+            queue.check(len(sizes), sum(sizes))
+            room += queue.size_to_drop
+        if not self._budget.has_room(sum(map(sum, loads.values())) - room):
+            raise self._budget.is_full()
 
     def discard(self, name: str) -> None:
         """The queue ``name`` goes, with all that it holds; does nothing if there is none."""
@@ -122,9 +132,16 @@ class Queues(Mapping[str, Queue]):
 
     def _new(self, name: str) -> Queue:
         if len(self._queues) >= self._options.max_queues and name != self._dead_letters:
-            raise QueueFull(f"there are max_queues ({self._options.max_queues}) queues")
-        limits = self._dead_limits if name == self._dead_letters else self._limits
+            raise self._too_many()
+        limits = self._limits
+        if name == self._dead_letters:
+            limits = self._dead_limits
+        elif is_address(name):
+            limits = self._temporary_limits
         return Queue(name, limits, self._budget, self._counters)
+
+    def _too_many(self) -> QueueFull:
+        return QueueFull(f"there are max_queues ({self._options.max_queues}) queues")
 
     # What happens to a queue, and what can be given out because of it.
 
@@ -135,6 +152,13 @@ class Queues(Mapping[str, Queue]):
             queue.put(message, now, expires_after)
         finally:
             self._give_out(queue, now)
+
+    def put_or_drop(self, queue: Queue, message: PreparedMessage, expires_after: float | None = None) -> None:
+        """The same; what does not fit at all is dropped, and counted."""
+        try:
+            self.put(queue, message, expires_after)
+        except QueueFull:
+            queue.skip()
 
     def add(self, queue: Queue, subscriber: Subscriber, prefetch: int) -> None:
         """See ``Queue.add``."""

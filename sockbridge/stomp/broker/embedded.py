@@ -59,6 +59,7 @@ class EmbeddedBroker:
         counters: what has happened.
         queues: those that hold a message or have a consumer, by destination: ``len(broker.queues["/queue/jobs"])``
             messages wait, ``.lent`` are being worked on, ``.consumers`` work.
+        queue_prefixes: of the destinations that are queues.
         options: the limits in force.
     """
 
@@ -92,8 +93,8 @@ class EmbeddedBroker:
             raise InvalidOption(f'separator is "/" or ".", not {separator!r}')
         self.separator = separator
         self.topics = _prefixes("topics", topics)
-        self._queue_prefixes = _prefixes("queues", queues)
-        if not self.topics and not self._queue_prefixes:
+        self.queue_prefixes = _prefixes("queues", queues)
+        if not self.topics and not self.queue_prefixes:
             raise InvalidOption("topics names no prefix, so the broker would serve nothing")
         self.options = _checked_options(options)
         self.counters = BrokerCounters()
@@ -172,7 +173,7 @@ class EmbeddedBroker:
         return any(has_prefix(destination, prefix) for prefix in self._served)
 
     def resolve(self, owner: object, destination: str) -> str:
-        if self._queue_prefixes and is_temporary(destination):
+        if self.queue_prefixes and is_temporary(destination):
             return self._temporary.address(owner, destination)
         return destination
 
@@ -185,18 +186,17 @@ class EmbeddedBroker:
             raise
 
     async def check(self, messages: Sequence[PreparedMessage]) -> None:
-        counts: dict[str, tuple[int, int]] = {}
+        loads: dict[str, list[int]] = {}
         for message in messages:
             destination = message.destination
             self._check_foreign(destination)
-            if self._is_queue(destination) and self._is_reached(destination):
-                expiration_of(message)
+            if self._is_queue(destination):
                 _check_literal(destination)
-                count, size = counts.get(destination, (0, 0))
-                counts[destination] = count + 1, size + size_of(message)
+                expiration_of(message)
+                if not is_address(destination):  # those never refuse
+                    loads.setdefault(destination, []).append(size_of(message))
         try:
-            for destination, (count, size) in counts.items():
-                self.queues.check(destination, count, size)
+            self.queues.check(loads)
         except QueueFull:
             self.counters.refused += len(messages)
             raise
@@ -255,23 +255,31 @@ class EmbeddedBroker:
         destination = message.destination
         _check_literal(destination)
         expires_after = expiration_of(message)
-        if self._is_reached(destination):
+        if not is_address(destination):
             self.queues.put(self.queues.obtain(destination), message, expires_after)
+        elif self._temporary.owner(destination) is None:
+            self.counters.unroutable += 1  # it is gone, as a topic may be without subscribers
         else:
+            self._answer(message, expires_after)
+
+    def _answer(self, message: PreparedMessage, expires_after: float | None) -> None:
+        try:
+            queue = self.queues.obtain(message.destination)
+        except QueueFull:  # too many queues; who answers is not to blame
             self.counters.unroutable += 1
+        else:
+            self.queues.put_or_drop(queue, message, expires_after)
 
     def _is_queue(self, destination: str) -> bool:
-        if not self._queue_prefixes:
+        if not self.queue_prefixes:
             return False
-        return any(has_prefix(destination, prefix) for prefix in self._queue_prefixes) or is_address(destination)
+        return any(has_prefix(destination, prefix) for prefix in self.queue_prefixes) or is_address(destination)
 
     def _check_foreign(self, destination: str) -> None:
         if self._presence and has_prefix(destination, PRESENCE_PREFIX):
             raise BadFrame("who is present is told by the server alone")
-
-    def _is_reached(self, destination: str) -> bool:
-        # A temporary queue may be gone, as a topic may be without subscribers.
-        return not is_address(destination) or self._temporary.owner(destination) is not None
+        if self.queue_prefixes and is_temporary(destination):
+            raise BadFrame("a temporary queue has an address for others", "its owner's reply-to")
 
     # Queues.
 
@@ -335,8 +343,8 @@ class EmbeddedBroker:
     # The set-up.
 
     def _added_prefixes(self) -> Sequence[str]:
-        several = [*self._queue_prefixes]
-        if self._queue_prefixes:
+        several = [*self.queue_prefixes]
+        if self.queue_prefixes:
             several += [TEMPORARY_PREFIX, REPLY_PREFIX]
         if self._presence:
             several.append(PRESENCE_PREFIX)
@@ -349,8 +357,8 @@ class EmbeddedBroker:
 
     def _dead_letters(self, destination: str) -> str:
         if not destination:
-            return f"{self._queue_prefixes[0].rstrip('/')}/{DEAD_LETTERS}" if self._queue_prefixes else ""
-        prefixes = (*self.topics, *self._queue_prefixes)
+            return f"{self.queue_prefixes[0].rstrip('/')}/{DEAD_LETTERS}" if self.queue_prefixes else ""
+        prefixes = (*self.topics, *self.queue_prefixes)
         if has_wildcard(destination) or not any(has_prefix(destination, prefix) for prefix in prefixes):
             raise InvalidOption(f"dead_letters is a topic or a queue of this broker, not {destination!r}")
         return destination

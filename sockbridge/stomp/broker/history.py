@@ -157,10 +157,14 @@ class Stream:
         size = self._kept[self._first].size
         self._size -= size
         budget.held -= size
+        self._kept[self._first] = _DROPPED  # what counts no more is not held
         self._first += 1
         if self._first * 2 >= len(self._kept):
             del self._kept[: self._first]
             self._first = 0
+
+
+_DROPPED: Final = Kept(0, 0.0, 0, PreparedMessage(0, "/", {}, b""))
 
 
 class Histories:
@@ -283,7 +287,7 @@ class Replay:
         self._histories = histories
         self._counters = counters
         self._on_news = on_news
-        self._came_to: dict[str, tuple[str, int]] = {}  # destination -> epoch, and offset of the last message
+        self._came_to: dict[str, tuple[Stream, int]] = {}  # destination -> its stream, and offset of the last message
         self._gap = ""  # how many messages are missing before the next, where that is no matter of counting
         self.missed = "0"
         wanted = subscriber.pattern
@@ -291,13 +295,13 @@ class Replay:
             for destination, stream in histories.matching(wanted):
                 # All that is kept is all that was asked for.
                 is_wanted = since.is_asked or stream.history.on_subscribe
-                self._came_to[destination] = stream.epoch, stream.offset - (len(stream) if is_wanted else 0)
+                self._came_to[destination] = stream, stream.offset - (len(stream) if is_wanted else 0)
             return
         kept = histories.find(wanted.text)
         if kept is None or kept.epoch != since.epoch or since.offset > kept.offset:
             self.missed = self._gap = UNKNOWN
             return
-        self._came_to[wanted.text] = kept.epoch, since.offset
+        self._came_to[wanted.text] = kept, since.offset
         first = next(iter(kept.after(since.offset, 1)), None)
         self.missed = str((kept.offset + 1 if first is None else first.offset) - since.offset - 1)
 
@@ -307,7 +311,7 @@ class Replay:
         if self._gap:
             return False
         return all(
-            self._came_to.get(destination, (stream.epoch, 0)) == (stream.epoch, stream.offset)
+            self._offset_of(destination, stream) == stream.offset
             for destination, stream in self._histories.matching(self.subscriber.pattern)
         )
 
@@ -317,46 +321,58 @@ class Replay:
         Returns:
             True if there may be more: the limit was met, or the subscriber takes no more at the moment.
         """
+        self._skip_forgotten()
         count = 0
-        for destination, kept in self._next(limit):
+        for stream, kept in self._next(limit):
             if not self.subscriber.is_ready:
                 return True
             count += 1
-            self._give(destination, kept)
+            self._give(stream, kept)
         return count == limit
 
     def deliver(self, message: PreparedMessage) -> bool:
         """Something was published. What is kept comes in its turn; the rest is given at once."""
-        if X_OFFSET not in message.headers:
+        stream = self._histories.find(message.destination)
+        if stream is None:
             self.subscriber.deliver(message, self._headers(0))
+        else:
+            self._came_to.setdefault(message.destination, (stream, 0))
         self._on_news(self)
         return True
 
-    def _next(self, limit: int) -> Iterator[tuple[str, Kept]]:
+    def _skip_forgotten(self) -> None:
+        # A stream may go before all of it was given: the next message, of whatever destination, tells.
+        for destination, (stream, offset) in list(self._came_to.items()):
+            if offset < stream.offset and self._histories.find(destination) is not stream:
+                del self._came_to[destination]
+                self._gap = UNKNOWN
+
+    def _offset_of(self, destination: str, stream: Stream) -> int:
+        # Of the last message of ``stream`` that was given.
+        known, offset = self._came_to.get(destination, (stream, 0))
+        return offset if known is stream else 0
+
+    def _next(self, limit: int) -> Iterator[tuple[Stream, Kept]]:
         several = []
         for destination, stream in self._histories.matching(self.subscriber.pattern):
-            epoch, offset = self._came_to.get(destination, (stream.epoch, 0))
-            following = stream.after(offset if epoch == stream.epoch else 0, limit)
-            several.append([(destination, kept) for kept in following])
+            following = stream.after(self._offset_of(destination, stream), limit)
+            several.append([(stream, kept) for kept in following])
         if len(several) == 1:
             return iter(several[0])
         # Of several destinations in the order of their publishing.
         return itertools.islice(heapq.merge(*several, key=lambda item: item[1].message.serial), limit)
 
-    def _give(self, destination: str, kept: Kept) -> None:
-        epoch = kept.message.headers[X_EPOCH]
-        last_epoch, last = self._came_to.get(destination, (epoch, 0))
-        self._came_to[destination] = epoch, kept.offset
-        headers = self._headers(kept.offset - last - 1 if last_epoch == epoch else None)
-        self.subscriber.deliver(kept.message, headers)
+    def _give(self, stream: Stream, kept: Kept) -> None:
+        destination = kept.message.destination
+        lost = kept.offset - self._offset_of(destination, stream) - 1
+        self._came_to[destination] = stream, kept.offset
+        self.subscriber.deliver(kept.message, self._headers(lost))
 
-    def _headers(self, lost: int | None) -> Mapping[str, str] | None:
-        # What is missing before a message, None where nobody knows how much: counted, and told to the client.
+    def _headers(self, lost: int) -> Mapping[str, str] | None:
+        # What is missing before a message: counted as far as it is known, and told to the client.
         gap, self._gap = self._gap, ""
-        if not gap and lost == 0:
-            return None
-        self._counters.missed += lost or 0
-        return {X_MISSED: gap or (UNKNOWN if lost is None else str(lost))}
+        self._counters.missed += lost
+        return {X_MISSED: gap or str(lost)} if gap or lost else None
 
 
 def since_of(subscriber: Subscriber) -> Since | None:

@@ -6,6 +6,7 @@ Does not know: who holds what.
 
 from __future__ import annotations
 
+from ...errors import QueueFull
 from ..codec import PreparedMessage
 
 
@@ -32,3 +33,7 @@ class Budget:
     def has_room(self, size: int) -> bool:
         """May ``size`` more be held?"""
         return self.held + size <= self.limit
+
+    def is_full(self) -> QueueFull:
+        """The error that says so."""
+        return QueueFull(f"the broker may hold max_size ({self.limit}) bytes")

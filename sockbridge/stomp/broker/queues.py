@@ -197,6 +197,11 @@ class Queue:
         """What is dropped for lack of room is told to the consumer, and goes nowhere else."""
         return self._limits.tells
 
+    @property
+    def size_to_drop(self) -> int:
+        """Bytes that it drops, if need be, to make room."""
+        return self._size if self._limits.drops else 0
+
     # Messages come in.
 
     def check(self, count: int, size: int) -> None:
@@ -210,8 +215,8 @@ class Queue:
             raise QueueFull(f"{self.name} holds max_queue_length ({limits.length}) messages")
         if size > limits.size or (not drops and self._size + size > limits.size):
             raise QueueFull(f"{self.name} may hold max_queue_size ({limits.size}) bytes")
-        if not self._budget.has_room(size - (self._size if drops else 0)):
-            raise QueueFull(f"the broker holds max_size ({self._budget.limit}) bytes")
+        if not self._budget.has_room(size - self.size_to_drop):
+            raise self._budget.is_full()
 
     def put(self, message: PreparedMessage, now: float, expires_after: float | None = None) -> None:
         """Take a message in, at the end. ``dispatch`` gives it out.
@@ -222,6 +227,8 @@ class Queue:
         Raises:
             QueueFull: see ``check``.
         """
+        if self._expiries and self._expiries[0][0] <= now:
+            self.expire(now)  # nothing suffers for what is dead already
         size = size_of(message)
         self.check(1, size)
         limits = self._limits
@@ -247,9 +254,9 @@ class Queue:
 
     def _drop_oldest(self, now: float) -> None:
         oldest = self._take_first(now)
-        if oldest is not None:
-            self._missed += 1
-            self._bury(oldest, Death.OVERFLOW)
+        assert oldest is not None  # something waits, and what has expired is gone
+        self._missed += 1
+        self._bury(oldest, Death.OVERFLOW)
 
     # Consumers come and go.
 
@@ -393,8 +400,7 @@ class Queue:
             self._size += entry.size
 
     def _finish(self, entry: Entry) -> None:
-        entry.place = Place.GONE
-        self._budget.held -= entry.size
+        self._strike_out(entry)
         self._counters.settled += 1
 
     # Messages die.
@@ -434,9 +440,13 @@ class Queue:
         return dead
 
     def _bury(self, entry: Entry, reason: Death) -> None:
+        self._dead.append(Dead(entry.message, reason, entry.deliveries))
+        self._strike_out(entry)
+
+    def _strike_out(self, entry: Entry) -> None:
         entry.place = Place.GONE
         self._budget.held -= entry.size
-        self._dead.append(Dead(entry.message, reason, entry.deliveries))
+        del entry.message  # which counts no more, while the entry may be left over for long
 
     def _clean_up(self) -> None:
         # What has gone from the middle is skipped when its turn comes; it must not pile up behind what stays.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from ...errors import BadFrame
-from ..destinations import has_prefix
+from ..destinations import has_prefix, has_wildcard
 
 TEMPORARY_PREFIX: Final = "/temp-queue"
 REPLY_PREFIX: Final = "/reply-queue"
@@ -47,8 +47,8 @@ class TemporaryQueues:
         address = names.get(destination)
         if address is not None:
             return address
-        if not destination[len(TEMPORARY_PREFIX) + 1 :]:
-            raise BadFrame("a temporary queue has a name", f"e.g. {TEMPORARY_PREFIX}/answers")
+        if not destination[len(TEMPORARY_PREFIX) + 1 :] or has_wildcard(destination):
+            raise BadFrame("a temporary queue has a name without wildcards", f"e.g. {TEMPORARY_PREFIX}/answers")
         if len(names) >= self._limit:
             raise BadFrame("too many temporary queues", f"the limit is {self._limit}")
         address = f"{REPLY_PREFIX}/{self._make_token()}"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Final, Protocol
 
-from ...errors import BadFrame, QueueFull
+from ...errors import BadFrame
 from ..codec import PreparedMessage
 from ..counters import BrokerCounters
 from ..destinations import Pattern, PatternTable
@@ -177,10 +177,7 @@ class Topics:
         return is_resumed
 
     def _put_aside(self, durable: Durable, message: PreparedMessage) -> None:
-        try:
-            self._queues.put(durable.queue, message)
-        except QueueFull:
-            durable.queue.skip()
+        self._queues.put_or_drop(durable.queue, message)
 
     def _abandon(self, durable: Durable, subscriber: Subscriber, *, is_lost: bool) -> None:
         if durable.subscriber is not subscriber:

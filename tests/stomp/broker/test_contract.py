@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sockbridge.errors import BadFrame
 from sockbridge.stomp.broker.distribution import Queues
 from sockbridge.stomp.broker.embedded import EmbeddedBroker
 from sockbridge.stomp.broker.history import Replay, Stream
@@ -62,16 +63,12 @@ class Anybody:
 
 
 class Clinging(EmbeddedBroker):
-    """Keeps a temporary queue when its owner has gone, and then refuses what is sent there."""
+    """Refuses what is sent to a temporary queue whose owner has gone."""
 
-    async def release(self, owner: object) -> None:
-        for address in self._temporary.release(owner):
-            self.queues.discard(address)
-
-    def _is_reached(self, destination: str) -> bool:
-        if not super()._is_reached(destination):
-            raise RuntimeError("gone")
-        return True
+    def _put(self, message: Any) -> None:
+        if message.destination.startswith("/reply-queue") and self._temporary.owner(message.destination) is None:
+            raise BadFrame("gone")
+        super()._put(message)
 
 
 class Trusting(EmbeddedBroker):

@@ -1,4 +1,4 @@
-"""The chat demo: rooms, private messages, and who is here.
+"""The chat demo: rooms that remember, private messages, and who is here.
 
 ``python -m demo.chat [--host 127.0.0.1] [--port 8080]``
 
@@ -24,6 +24,7 @@ from .scripts import SOCKJS, STOMPJS
 from .serving import add_page, arguments, run, script_url
 
 SERVER: Final = web.AppKey("server", stomp.StompServer)
+DAY: Final = 24 * 60 * 60
 NAME: Final = r"\A[\w.-]{1,20}\Z"
 
 Name = Annotated[str, Meta(pattern=NAME)]
@@ -102,13 +103,18 @@ def make_app() -> web.Application:
     app = web.Application()
     add_page(app, "chat.html", sockjs=SOCKJS, stompjs=STOMPJS)
     app[SERVER] = stomp.StompServer(
-        stomp.EmbeddedBroker(topics=["/topic"]),
+        stomp.EmbeddedBroker(
+            topics=["/topic"],
+            history=[stomp.History("/topic/rooms/*", size=50, seconds=DAY)],
+            presence=["/topic/rooms/*"],
+        ),
         controllers=[rooms, people],
         events=[Presence()],
         authenticate=authenticate,
         policy=[
             stomp.Rule.connect(stomp.LOGGED_IN),
             stomp.Rule.subscribe("/topic/rooms/{room}", stomp.LOGGED_IN),
+            stomp.Rule.subscribe("/presence/topic/rooms/{room}", stomp.LOGGED_IN),
             stomp.Rule.subscribe("/topic/people", stomp.LOGGED_IN),
             stomp.Rule.subscribe("/app/people/here", stomp.LOGGED_IN),
             stomp.Rule.subscribe("/user/queue/{kind}", stomp.LOGGED_IN),

@@ -1,7 +1,7 @@
 """The server that conformance suites expect: ``python -m demo.conformance --port 8081 [--stomp-port 61613]``.
 
 sockjs-protocol's and sockjs-client's own tests look for the SockJS endpoints, with these options, at these URLs.
-Suites of STOMP find a broker at ``/stomp`` and, with ``--stomp-port``, the same one over TCP.
+Suites of STOMP find a broker at ``/stomp``, with topics and queues, and the same one over TCP with ``--stomp-port``.
 
 Knows: what each endpoint does.
 Does not know: who tests it.
@@ -25,7 +25,7 @@ from .serving import add_static, arguments, port_number, run, script_url
 LARGEST_BODY: Final = 20 * 1024 * 1024
 
 ROOM: Final = 8 * LARGEST_BODY
-"""Bytes that may wait for a STOMP client: several of the largest bodies, quoted for SockJS."""
+"""Bytes that may wait for a STOMP client, or in a queue: several of the largest bodies, quoted for SockJS."""
 
 
 class Echo(SessionHandler):
@@ -96,14 +96,19 @@ async def authenticate(login: stomp.Login) -> str | None:
 
 
 def make_stomp(tcp_listener: stomp.TcpListener | None = None) -> stomp.StompServer:
-    """Topics under ``/topic`` that everybody who has logged in may send to."""
+    """Topics under ``/topic``, queues under ``/queue``, temporary queues; for everybody who has logged in."""
     return stomp.StompServer(
-        stomp.EmbeddedBroker(topics=["/topic"]),
+        stomp.EmbeddedBroker(topics=["/topic"], queues=["/queue"], max_queue_size=ROOM, max_size=2 * ROOM),
         authenticate=authenticate,
         policy=[
             stomp.Rule.connect(stomp.LOGGED_IN),
             stomp.Rule.subscribe("/topic/**", stomp.LOGGED_IN),
             stomp.Rule.send("/topic/**", stomp.LOGGED_IN),
+            stomp.Rule.subscribe("/queue/**", stomp.LOGGED_IN),
+            stomp.Rule.send("/queue/**", stomp.LOGGED_IN),
+            stomp.Rule.subscribe("/temp-queue/**", stomp.LOGGED_IN),
+            stomp.Rule.send("/temp-queue/**", stomp.LOGGED_IN),
+            stomp.Rule.send("/reply-queue/**", stomp.LOGGED_IN),
         ],
         listeners=[tcp_listener] if tcp_listener else [],
         heart_beat_min_ms=1000,

@@ -196,13 +196,15 @@ async def test_heart_beats_are_mirrored_from_a_second_on(asked: str, answered: s
         assert (command, headers["heart-beat"]) == ("CONNECTED", answered)
 
 
-async def test_guest_may_send_to_topics_and_to_nothing_else() -> None:
+@pytest.mark.parametrize("elsewhere", ["/app/a", "/user/guest/a", "/presence/topic/a"])
+async def test_guest_may_send_to_topics_and_queues_and_to_nothing_else(elsewhere: str) -> None:
     async with serve(conformance.make_app()) as url, connected(f"{url}/stomp") as client:
         await client.log_in(login="guest", passcode="guest")
-        await client.subscribe("/topic/a")
-        await client.send("SEND", {"destination": "/topic/a"}, "for all")
-        assert (await client.receive())[2] == "for all"
-        await client.send("SEND", {"destination": "/queue/a", "receipt": "one"}, "for nobody")
+        for destination in ("/topic/a", "/queue/a"):
+            await client.subscribe(destination)
+            await client.send("SEND", {"destination": destination}, "hello")
+            assert (await client.receive())[2] == "hello"
+        await client.send("SEND", {"destination": elsewhere, "receipt": "one"}, "for nobody")
         command, headers, _ = await client.receive()
         assert (command, headers["receipt-id"]) == ("ERROR", "one")
 
@@ -258,15 +260,59 @@ async def test_body_of_a_mebibyte_goes_round_over_polling() -> None:
         assert parsed(json.loads((await poll())[1:])[0])[2] == body
 
 
-def test_body_of_20_mebibytes_goes_round_over_tcp() -> None:
+@pytest.mark.parametrize("destination", ["/topic/large", "/queue/large"])
+def test_body_of_20_mebibytes_goes_round_over_tcp(destination: str) -> None:
     body = '"ä\n🙂' * (20 * MEBIBYTE // 8)
     with conformance_over_tcp() as (_, _, port), stomp_py(port) as (client, listener):
-        client.subscribe("/topic/large", id="0", headers={"receipt": "subscribed"})
+        client.subscribe(destination, id="0", headers={"receipt": "subscribed"})
         assert listener.next()[0] == "RECEIPT"
-        client.send("/topic/large", body)
+        client.send(destination, body)
         command, frame = listener.next()
         assert command == "MESSAGE"
         assert frame.body == body
+
+
+def test_several_of_the_largest_bodies_wait_in_a_queue() -> None:
+    body = "x" * conformance.LARGEST_BODY
+    with conformance_over_tcp() as (_, _, port), stomp_py(port) as (client, listener):
+        for number in range(3):
+            client.send("/queue/large", body, receipt=str(number))
+            assert listener.next()[0] == "RECEIPT"
+        client.subscribe("/queue/large", id="0")
+        for _ in range(3):
+            assert len(listener.next()[1].body) == conformance.LARGEST_BODY
+
+
+def test_each_job_goes_to_one_of_two_tcp_clients_and_comes_again_if_it_was_not_acknowledged() -> None:
+    with conformance_over_tcp() as (_, _, port), stomp_py(port) as (first, jobs_of_first):
+        first.subscribe("/queue/jobs", id="0", ack="client-individual", headers={"receipt": "subscribed"})
+        assert jobs_of_first.next()[0] == "RECEIPT"
+        with stomp_py(port) as (second, jobs_of_second):
+            second.subscribe("/queue/jobs", id="0", ack="client-individual", headers={"receipt": "subscribed"})
+            assert jobs_of_second.next()[0] == "RECEIPT"
+            for job in ("one", "two"):
+                first.send("/queue/jobs", job)
+            mine, others = jobs_of_first.next()[1], jobs_of_second.next()[1]
+            assert {mine.body, others.body} == {"one", "two"}
+            first.ack(mine.headers["ack"])
+        returned = jobs_of_first.next()[1]
+        assert returned.body == others.body
+        assert (returned.headers["redelivered"], returned.headers["x-delivery-count"]) == ("true", "1")
+
+
+def test_answer_goes_to_the_temporary_queue_of_the_tcp_client_that_asked() -> None:
+    with (
+        conformance_over_tcp() as (_, _, port),
+        stomp_py(port) as (asking, answers),
+        stomp_py(port) as (answering, questions),
+    ):
+        answering.subscribe("/queue/questions", id="0")
+        asking.subscribe("/temp-queue/answers", id="0")
+        asking.send("/queue/questions", "who?", headers={"reply-to": "/temp-queue/answers"})
+        question = questions.next()[1]
+        assert question.headers["reply-to"].startswith("/reply-queue/")
+        answering.send(question.headers["reply-to"], "me")
+        assert answers.next()[1].body == "me"
 
 
 async def test_larger_body_is_refused_when_it_is_announced() -> None:
@@ -383,6 +429,16 @@ async def test_everybody_is_told_who_is_here() -> None:
         assert (await heard(alice))[1] == ["alice"]
 
 
+async def test_who_is_in_a_room_is_told_to_those_who_ask() -> None:
+    about_lobby = "/presence/topic/rooms/lobby"
+    async with serve(chat.make_app()) as url, person(url, "alice", "/topic/rooms/lobby") as alice:
+        await alice.send("SUBSCRIBE", {"id": "0", "destination": about_lobby})
+        assert await heard(alice) == (about_lobby, {"type": "here", "users": ["alice"], "count": 1})
+        async with person(url, "bob", "/topic/rooms/lobby"):
+            assert await heard(alice) == (about_lobby, {"type": "join", "user": "bob", "count": 2})
+        assert await heard(alice) == (about_lobby, {"type": "leave", "user": "bob", "count": 1})
+
+
 @pytest.mark.parametrize("name", ["", "a b", "x" * 21, "a/b", "alice\\n"])
 async def test_name_that_is_none_is_refused_with_the_reason(name: str) -> None:
     async with serve(chat.make_app()) as url, connected(f"{url}/chat") as client:
@@ -398,7 +454,9 @@ async def test_name_that_is_none_is_refused_with_the_reason(name: str) -> None:
     [
         ("SEND", "/topic/rooms/lobby"),
         ("SEND", "/user/bob/queue/private"),
+        ("SEND", "/presence/topic/rooms/lobby"),
         ("SUBSCRIBE", "/topic/**"),
+        ("SUBSCRIBE", "/presence/topic/**"),
         ("SUBSCRIBE", "/user/bob/queue/private"),
     ],
 )
@@ -488,9 +546,79 @@ async def test_next_person_at_the_same_page_does_not_see_what_the_last_one_was_t
         await enter(page, "alice")
         await say(page, "alice was here")
         await expect(page.locator("#lines .text")).to_have_count(1)
+        await page.evaluate("open('@carol')")
+        await expect(page.locator("#people button")).to_have_text("@carol")
         await page.click("#leave")
         await enter(page, "bob")
-        await expect(page.locator("#lines .text")).to_have_count(0)
+        await expect(page.locator("#people button")).to_have_count(0)
+        await expect(page.locator("#lines .text")).to_have_text(["alice was here"])  # the room's, to everybody
+
+
+@pytest.mark.browser
+async def test_who_comes_later_reads_what_was_said_and_sees_who_is_in_the_room(fetched: None, browser: Browser) -> None:
+    async with serve(chat.make_app()) as url, opened(browser, url) as alice, opened(browser, url) as bob:
+        await enter(alice, "alice")
+        await expect(alice.locator("#members")).to_have_text("Here: you")
+        await say(alice, "in the lobby")
+        await alice.get_by_role("button", name="#python").click()
+        await say(alice, "in the other room")
+        await expect(alice.locator("#lines .text")).to_have_text(["in the other room"])
+        await enter(bob, "bob")
+        await expect(bob.locator("#lines .text")).to_have_text(["in the lobby"])
+        await expect(bob.locator("#members")).to_have_text("Here: you, alice")
+        await expect(bob.locator(".unread")).to_have_count(0)
+        await expect(alice.locator("#lines .note")).to_have_text(["bob has come"])
+        await expect(alice.locator("#members")).to_have_text("Here: you, bob")
+        await say(alice, "and now")
+        await expect(bob.locator(".unread")).to_have_text("1")
+        await bob.click("#leave")
+        await expect(bob.locator("#members")).to_be_empty()
+        await expect(alice.locator("#lines .note")).to_have_text(
+            ["bob has come", "bob has gone"], timeout=LONG_GUARD * 1000
+        )
+        await expect(alice.locator("#members")).to_have_text("Here: you")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("count", "gap"), [(3, []), (51, ["1 message is gone."]), (60, ["10 messages are gone."])])
+async def test_page_that_comes_back_shows_what_it_missed_once_and_says_what_is_gone(
+    count: int, gap: list[str], fetched: None, browser: Browser
+) -> None:
+    app = chat.make_app()
+    messaging = app[chat.SERVER].messaging
+    async with serve(app) as url, opened(browser, url) as page:
+        await enter(page, "alice", "xhr-polling")
+        await say(page, "before")
+        await expect(page.locator("#lines .text")).to_have_text(["before"])
+        await page.route("**/chat/**", lambda route: route.abort())
+        app[chat.SERVER].users.disconnect("alice")
+        await expect(page.locator("#state")).to_have_text("lost, trying again ...", timeout=LONG_GUARD * 1000)
+        for number in range(count):
+            await messaging.send("/topic/rooms/lobby", chat.Said("bob", "lobby", str(number)))
+        await page.unroute("**/chat/**")
+        await expect(page.locator("#state")).to_have_text("connected", timeout=LONG_GUARD * 1000)
+        await say(page, "after")
+        missed = [str(number) for number in range(max(0, count - 50), count)]
+        await expect(page.locator("#lines .text")).to_have_text(["before", *missed, "after"])
+        await expect(page.locator("#lines .gap")).to_have_text(gap)
+
+
+@pytest.mark.browser
+async def test_page_says_that_messages_may_be_gone_after_the_server_was_started_anew(
+    fetched: None, browser: Browser
+) -> None:
+    with started("demo.chat", "--port", "0") as (process, url):
+        async with opened(browser, url) as page:
+            await enter(page, "alice")
+            await say(page, "before")
+            await expect(page.locator("#lines .text")).to_have_text(["before"])
+            process.kill()
+            process.wait()
+            with started("demo.chat", "--port", url.rpartition(":")[2]):
+                await expect(page.locator("#members")).to_have_text("Here: you", timeout=LONG_GUARD * 1000)
+                await say(page, "after")
+                await expect(page.locator("#lines .text")).to_have_text(["before", "after"])
+                await expect(page.locator("#lines .gap")).to_contain_text("Messages may be gone")
 
 
 @pytest.mark.browser

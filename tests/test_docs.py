@@ -20,6 +20,7 @@ from typing import Annotated, Any
 
 import aiohttp
 import pytest
+import stomp as stomp_py
 from aiohttp import web
 
 import sockbridge
@@ -566,6 +567,89 @@ async def talk_to_tcp(base: str, http: aiohttp.ClientSession, names: dict[str, A
     await writer.wait_closed()
 
 
+# What is said to the examples of the broker.
+
+
+@talk("broker")
+async def talk_to_broker(base: str, http: aiohttp.ClientSession, names: dict[str, Any]) -> None:
+    broker: stomp.EmbeddedBroker = names["broker"]
+
+    async def health() -> object:
+        async with http.get(f"{base}/health") as response:
+            return await response.json()
+
+    by_ack = {"id": "w", "destination": "/queue/images", "ack": "client-individual", "prefetch-count": "1"}
+    async with AsyncExitStack() as stack:
+        ada, bob, worker = [
+            await stack.enter_async_context(stomp_client(base, http, {"login": name, "passcode": passcode}))
+            for name, passcode in (("ada", ""), ("bob", ""), ("worker", "w0rk"))
+        ]
+        await ada.subscribe("/presence/topic/rooms/lobby")
+        await ada.send("SUBSCRIBE", {"id": "lobby", "destination": "/topic/rooms/lobby", "x-since": "0"})
+        await bob.subscribe("/topic/rooms/lobby")
+        assert [json.loads((await ada.hear()).body) for _ in range(3)] == [
+            {"type": "here", "users": [], "count": 0},
+            {"type": "join", "user": "ada", "count": 1},
+            {"type": "join", "user": "bob", "count": 2},
+        ]
+        await bob.publish("/app/rooms/lobby", "hi")
+        heard = await ada.hear()
+        assert (heard.body, heard.headers["x-offset"]) == ("bob: hi", "1")
+        await server_sends_prices(names["server"])
+        await bob.subscribe("/topic/prices/*")
+        assert await bob.messages(3) == ["bob: hi", 8, 5]
+        await ada.publish("/app/images/shrink", {"url": "/1.png", "width": 100})
+        assert await health() == {"waiting": {"/queue/images": 1}, "lobby": ["ada", "bob"], "dead": 0}
+        await worker.send("SUBSCRIBE", by_ack)
+        for count in range(5):
+            heard = await worker.hear()
+            assert (json.loads(heard.body), heard.headers["x-for"]) == ({"url": "/1.png", "width": 100}, "ada")
+            assert heard.headers.get("x-delivery-count", "0") == str(count)
+            await worker.send("NACK", {"id": heard.headers["ack"]})
+        await worker.subscribe("/queue/dead-letters")
+        heard = await worker.hear()
+        assert {name: value for name, value in heard.headers.items() if name.startswith("x-")} == {
+            "x-for": "ada", "x-first-death-queue": "/queue/images", "x-first-death-reason": "delivery_limit",
+            "x-first-death-count": "5",
+        }  # fmt: skip
+        assert "expiration" not in heard.headers
+        assert (broker.counters.dead, broker.counters.redelivered) == (1, 4)
+        for client, command, destination in (
+            (ada, "SUBSCRIBE", "/queue/images"), (bob, "SEND", "/queue/images")
+        ):  # fmt: skip
+            assert "not allowed" in await answer_to(client, command, destination)
+
+
+async def server_sends_prices(server: stomp.StompServer) -> None:
+    for name, price in (("tea", 7), ("tea", 8), ("salt", 5)):
+        await server.messaging.send(f"/topic/prices/{name}", price)
+
+
+@talk("broker-answers")
+async def talk_to_answers(base: str, http: aiohttp.ClientSession, names: dict[str, Any]) -> None:
+    async with (
+        stomp_client(base, http, {"login": "ada"}) as ada,
+        stomp_client(base, http, {"login": "shop", "passcode": "s3cret"}) as shop,
+    ):
+        await ada.subscribe("/temp-queue/answers")
+        await shop.subscribe("/queue/prices")
+        question = {"reply-to": "/temp-queue/answers", "correlation-id": "1"}
+        await ada.publish("/app/stock/tea", "", question)
+        heard = await ada.hear()
+        assert (heard.body, heard.headers["correlation-id"]) == ("12", "1")
+        await ada.publish("/queue/prices", "tea", question)
+        asked = await shop.hear()
+        address = asked.headers["reply-to"]
+        assert address.startswith("/reply-queue/")
+        await shop.publish(address, "3 a bag", {"correlation-id": asked.headers["correlation-id"]})
+        heard = await ada.hear()
+        assert (heard.body, heard.headers["destination"]) == ("3 a bag", address)
+        await ada.write("SEND", {"destination": "/app/stock/tea", "reply-to": "/queue/elsewhere"})
+        assert "not allowed" in await ada.fails()
+        await shop.publish(address, "too late")
+    assert names["server"].broker.counters.unroutable == 1
+
+
 # What is said to the examples for those who move from Spring.
 
 
@@ -835,6 +919,36 @@ def test_the_table_of_stomp_s_counters_agrees_with_the_code() -> None:
     assert told == [field.name for field in dataclasses.fields(stomp.StompCounters)]
 
 
+def test_the_tables_of_the_broker_agree_with_the_code() -> None:
+    rows = table("stomp-options.md", "Option of the broker")
+    assert {row[0].strip("`"): ast.literal_eval(row[2].strip("`")) for row in rows} == {
+        field.name: field.default for field in dataclasses.fields(stomp.BrokerOptions)
+    }
+    assert all(len(row) == 4 and len(row[3]) > 20 for row in rows)
+    told = [row[0].strip("`") for row in table("stomp-options.md", "Counter of the broker")]
+    assert told == [field.name for field in dataclasses.fields(stomp.BrokerCounters)]
+    for kind in (stomp.EmbeddedBroker, stomp.History):
+        arguments = {
+            row[0].strip("`"): inspect.Parameter.empty if row[1] == "-" else ast.literal_eval(row[1].strip("`"))
+            for row in table("stomp-options.md", f"Argument of `{kind.__name__}`")
+        }
+        parameters = dict(inspect.signature(kind).parameters)
+        parameters.pop("options", None)
+        assert arguments == {name: parameter.default for name, parameter in parameters.items()}
+
+
+def test_the_table_of_the_broker_s_members_names_what_is_there() -> None:
+    broker = stomp.EmbeddedBroker(queues=["/queue"])
+    told = [re.match(r"`(\w+)", row[0]) for row in table("broker.md", "Member of the broker")]
+    assert all(name and hasattr(broker, name[1]) for name in told)
+
+
+def test_every_counter_in_the_table_of_guarantees_is_one() -> None:
+    page = (ROOT / "docs" / "delivery.md").read_text().split("### Queues, replay, durable subscriptions\n")[1]
+    told = set(re.findall(r"(?<!\*)\*([a-z]+)\*(?!\*)", page))
+    assert told == {field.name for field in dataclasses.fields(stomp.BrokerCounters)}
+
+
 def test_the_table_of_the_stomp_server_agrees_with_the_code() -> None:
     told = [name for row in table("stomp.md", "Argument of `StompServer`") for name in re.findall(r"`(\w+)`", row[0])]
     assert sorted(told) == sorted(inspect.signature(stomp.StompServer).parameters)
@@ -1100,6 +1214,31 @@ async def test_a_test_talks_to_a_stomp_server_as_the_page_says() -> None:
     exec("async def talk(base, http):\n" + textwrap.indent(snippet("stomp.md", "async with http"), "    "), names)
     async with asyncio.timeout(GUARD), serve(names["app"]) as base, aiohttp.ClientSession() as http:
         await names["talk"](base, http)
+
+
+async def test_stomp_py_asks_and_answers_as_the_page_says() -> None:
+    """broker.md, Questions and answers."""
+    answers: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+
+    class Answers:
+        def on_message(self, frame: Any) -> None:
+            loop.call_soon_threadsafe(answers.put_nowait, (frame.headers["correlation-id"], frame.body))
+
+    def act(name: str, passcode: str, source: str) -> stomp_py.Connection12:
+        port = names["listener"].port
+        connection = stomp_py.Connection12([("127.0.0.1", port)], reconnect_attempts_max=1)
+        connection.connect(name, passcode, wait=True)
+        exec(source, {"connection": connection, "Answers": Answers, "PRICES": {"tea": "3 a bag"}})
+        return connection
+
+    names = load(next(example for example in EXAMPLES if example.name == "broker-answers"))
+    async with asyncio.timeout(GUARD), serve(names["app"]):
+        shop = await asyncio.to_thread(act, "shop", "s3cret", snippet("broker.md", "class Prices"))
+        ada = await asyncio.to_thread(act, "ada", "", snippet("broker.md", "connection.set_listener"))
+        assert await answers.get() == ("1", "3 a bag")
+        for connection in (ada, shop):
+            await asyncio.to_thread(connection.disconnect)
 
 
 def test_the_rules_of_the_page_do_what_it_says() -> None:

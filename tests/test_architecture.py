@@ -102,7 +102,8 @@ MAY_IMPORT: dict[str, str] = {
     ),
     "stomp/broker/topics": (
         "errors stomp/codec stomp/destinations stomp/counters stomp/broker/base stomp/broker/options "
-        "stomp/broker/queues stomp/broker/history stomp/broker/durable stomp/broker/pacing stomp/broker/distribution"
+        "stomp/broker/holding stomp/broker/queues stomp/broker/history stomp/broker/durable stomp/broker/pacing "
+        "stomp/broker/distribution"
     ),
     "stomp/broker/embedded": (
         "errors stomp/frame stomp/codec stomp/destinations stomp/counters stomp/broker/base stomp/broker/options "

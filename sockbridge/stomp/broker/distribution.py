@@ -97,11 +97,12 @@ class Queues(Mapping[str, Queue]):
         """A queue for one durable subscription to ``name``; it is not found by that name."""
         return Queue(name, self._durable_limits, self._budget, self._counters)
 
-    def check(self, loads: Mapping[str, Sequence[int]]) -> None:
+    def check(self, loads: Mapping[str, Sequence[int]], others: int = 0) -> None:
         """Would all of these fit?
 
         Args:
             loads: the sizes of the messages for each queue.
+            others: bytes that are held elsewhere at the same time.
 
         Raises:
             QueueFull: they would not.
@@ -109,12 +110,10 @@ class Queues(Mapping[str, Queue]):
         missing = [name for name in loads if name not in self._queues]
         if missing and len(self._queues) + len(missing) > self._options.max_queues:
             raise self._too_many()
-        room = 0
         for name, sizes in loads.items():
-            queue = self._queues.get(name) or self._new(name)
-            queue.check(len(sizes), sum(sizes))
-            room += queue.size_to_drop
-        if not self._budget.has_room(sum(map(sum, loads.values())) - room):
+            (self._queues.get(name) or self._new(name)).check(len(sizes), sum(sizes))
+        # One queue alone may make room for itself; of several one could take what another has made.
+        if (len(loads) > 1 or others) and not self._budget.has_room(sum(map(sum, loads.values())) + others):
             raise self._budget.is_full()
 
     def discard(self, name: str) -> None:

@@ -187,16 +187,22 @@ class EmbeddedBroker:
 
     async def check(self, messages: Sequence[PreparedMessage]) -> None:
         loads: dict[str, list[int]] = {}
+        others = 0
         for message in messages:
             destination = message.destination
             self._check_foreign(destination)
             if self._is_queue(destination):
                 _check_literal(destination)
                 expiration_of(message)
-                if not is_address(destination):  # those never refuse
+                if is_address(destination):  # those never refuse
+                    others += size_of(message)
+                else:
                     loads.setdefault(destination, []).append(size_of(message))
+            else:
+                others += self._topics.size_kept(message)
         try:
-            self.queues.check(loads)
+            if loads:
+                self.queues.check(loads, others)
         except QueueFull:
             self.counters.refused += len(messages)
             raise

@@ -219,6 +219,10 @@ class Histories:
         """Does a subscriber to ``wanted`` begin with what is kept, though it does not ask?"""
         return any(rule.on_subscribe and pattern.overlaps(wanted) for pattern, rule in self._rules)
 
+    def keeps(self, destination: str) -> bool:
+        """Is what is published there kept?"""
+        return self._rule(destination) is not None
+
     def find(self, destination: str) -> Stream | None:
         """The stream of ``destination``; None where nothing is kept, or nothing was published yet."""
         return self._streams.get(destination)

@@ -60,13 +60,17 @@ class Pacer:
             await asyncio.wait(tasks)
 
     async def _wait(self, subscriber: Subscriber, resume: Callable[[], None]) -> None:
+        is_there = False
         try:
             await subscriber.drain()
             while not subscriber.is_ready:
                 await subscriber.drain()
-        except SessionClosed:
-            return  # its end is told by whoever carries it
+            is_there = True
+        except SessionClosed:  # its end is told by whoever carries it
+            pass
         finally:
-            if self._tasks.get(subscriber) is asyncio.current_task():
+            is_wanted = self._tasks.get(subscriber) is asyncio.current_task()
+            if is_wanted:
                 del self._tasks[subscriber]
-        resume()
+        if is_there and is_wanted:
+            resume()

@@ -16,7 +16,7 @@ from typing import Final, Literal
 import msgspec
 
 from ...errors import InvalidOption, UsageError
-from ..destinations import Pattern, misplaced_stars
+from ..destinations import Pattern, fault_of, misplaced_stars
 from .base import Subscriber
 
 PRESENCE_PREFIX: Final = "/presence"
@@ -130,11 +130,11 @@ class Presence:
 
     def join(self, subscriber: Subscriber) -> Change | None:
         """A subscription begins; the change if it makes one."""
-        wanted = subscriber.pattern
-        if not wanted.is_literal or all(pattern.match(wanted.text) is None for pattern in self._patterns):
+        destination = subscriber.pattern.text
+        if not subscriber.pattern.is_literal or not self._is_watched(destination):
             return None
         self._present[subscriber] = None
-        return self._rooms.setdefault(wanted.text, Room()).join(subscriber)
+        return self._rooms.setdefault(destination, Room()).join(subscriber)
 
     def leave(self, subscriber: Subscriber) -> Change | None:
         """It ends. May be called again."""
@@ -147,3 +147,8 @@ class Presence:
         if not room.count:
             del self._rooms[destination]
         return change
+
+    def _is_watched(self, destination: str) -> bool:
+        if fault_of(PRESENCE_PREFIX + destination):
+            return False  # too long to have a companion
+        return any(pattern.match(destination) is not None for pattern in self._patterns)

@@ -172,6 +172,9 @@ class Queue:
         """How many messages wait."""
         return self._waiting_count
 
+    def __bool__(self) -> bool:
+        return True  # one where nothing waits is a queue all the same
+
     @property
     def lent(self) -> int:
         """How many messages consumers have that are not settled."""

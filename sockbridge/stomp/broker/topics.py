@@ -18,6 +18,7 @@ from .base import Subscriber
 from .distribution import Queues
 from .durable import DURABLE, Durable, Durables, Key, key_of
 from .history import X_EPOCH, X_OFFSET, X_SINCE, Histories, Replay, Since, since_of
+from .holding import size_of
 from .options import BrokerOptions
 from .pacing import BURST, Pacer, clock
 from .queues import X_MISSED, prefetch_of
@@ -70,6 +71,12 @@ class Topics:
             self._histories.append(message, clock())
         for sink in self._subscribers.match(message.destination):
             sink.deliver(message)
+
+    def size_kept(self, message: PreparedMessage) -> int:
+        """Bytes of ``message`` that would be held if it were published, in all places together."""
+        places = int(self._histories.keeps(message.destination))
+        places += sum(isinstance(sink, Durable) for sink in self._subscribers.match(message.destination))
+        return places * size_of(message)
 
     def tell(self, message: PreparedMessage) -> None:
         """The same for what the broker itself has to say; it is not kept."""

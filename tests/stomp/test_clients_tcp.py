@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import pytest
-import stomp
 import stomp.exception
 import stompman
 
@@ -21,11 +19,10 @@ from sockbridge.stomp.server import StompServer
 from sockbridge.stomp.tcp import TcpListener
 from sockbridge.stomp.users import Login, User
 from tests.fakes import GUARD
+from tests.stomp.foreign import VERSIONS, Ear, Inbox, make_client, settle, stomp_py, stompman_client, subscribe
 from tests.stomp.peers import Site, assert_nothing_left, site
 from tests.transports.wire import until
 
-KINDS: Final = {"1.0": stomp.StompConnection10, "1.1": stomp.StompConnection11, "1.2": stomp.StompConnection12}
-VERSIONS: Final = tuple(KINDS)
 ACK_MODES: Final = ("auto", "client", "client-individual")
 
 BEATS: Final = 3.5
@@ -62,111 +59,6 @@ async def here() -> AsyncIterator[Site]:
         yield running
     await until(lambda: not len(running.listener))
     assert_nothing_left(running.server)
-
-
-class Ear(stomp.ConnectionListener):
-    """Hears what a stomp.py client hears, in its thread, and tells the test's loop.
-
-    Attributes:
-        heard: ``(what, headers, body)`` of each call.
-        beats: how many heart-beats have come.
-    """
-
-    def __init__(self) -> None:
-        self.heard: asyncio.Queue[tuple[str, dict[str, str], Any]] = asyncio.Queue()
-        self.beats = 0
-        self._loop = asyncio.get_running_loop()
-
-    def on_message(self, frame: Any) -> None:
-        self._tell("MESSAGE", frame.headers, frame.body)
-
-    def on_receipt(self, frame: Any) -> None:
-        self._tell("RECEIPT", frame.headers, frame.body)
-
-    def on_error(self, frame: Any) -> None:
-        self._tell("ERROR", frame.headers, frame.body)
-
-    def on_disconnected(self) -> None:
-        self._tell("disconnected", {}, "")
-
-    def on_heartbeat_timeout(self) -> None:
-        self._tell("timeout", {}, "")
-
-    def on_heartbeat(self) -> None:
-        self.beats += 1
-
-    def _tell(self, what: str, headers: dict[str, str], body: Any) -> None:
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self.heard.put_nowait, (what, headers, body))
-
-    async def next(self, what: str) -> tuple[dict[str, str], Any]:
-        """Headers and body of what comes next, which must be ``what``."""
-        async with asyncio.timeout(GUARD):
-            found, headers, body = await self.heard.get()
-        assert found == what, (found, headers, body)
-        return headers, body
-
-    async def body(self) -> Any:
-        """The body of the next message."""
-        return (await self.next("MESSAGE"))[1]
-
-
-def make_client(here: Site, version: str, **how: Any) -> Any:
-    """A client of stomp.py that has not connected."""
-    return KINDS[version]([("127.0.0.1", here.listener.port)], reconnect_attempts_max=1, **how)
-
-
-@asynccontextmanager
-async def stomp_py(here: Site, version: str, login: str = "guest", **how: Any) -> AsyncIterator[tuple[Any, Ear]]:
-    """A client of stomp.py that has logged in; says goodbye with a receipt at the end."""
-    client, ear = make_client(here, version, **how), Ear()
-    client.set_listener("ear", ear)
-    await asyncio.to_thread(client.connect, login, "secret", wait=True)
-    try:
-        yield client, ear
-    finally:
-        if client.is_connected():
-            await asyncio.to_thread(client.disconnect, receipt="goodbye")
-        else:
-            await asyncio.to_thread(client.transport.stop)
-
-
-@asynccontextmanager
-async def stompman_client(here: Site, login: str = "guest", **how: Any) -> AsyncIterator[stompman.Client]:
-    """A client of stompman that has logged in."""
-    server = stompman.ConnectionParameters("127.0.0.1", here.listener.port, login, "secret")
-    async with asyncio.timeout(4 * GUARD), stompman.Client([server], **how) as client:
-        yield client
-
-
-class Inbox:
-    """What a subscription of stompman gets."""
-
-    def __init__(self) -> None:
-        self.messages: asyncio.Queue[Any] = asyncio.Queue()
-        self.errors: list[Exception] = []
-
-    async def take(self, frame: Any) -> None:
-        await self.messages.put(frame)
-
-    def suppressed(self, error: Exception, frame: Any) -> None:
-        self.errors.append(error)
-
-    async def next(self) -> Any:
-        async with asyncio.timeout(GUARD):
-            return await self.messages.get()
-
-    async def body(self) -> str:
-        return bytes((await self.next()).body).decode()
-
-
-async def subscribe(client: stompman.Client, destination: str, **how: Any) -> tuple[Any, Inbox]:
-    """A subscription of stompman that the server has confirmed, and what it gets."""
-    inbox = Inbox()
-    subscription = await client.subscribe(
-        destination, inbox.take, on_suppressed_exception=inbox.suppressed, receipt_timeout=GUARD, **how
-    )
-    return subscription, inbox
 
 
 # stomp.py.
@@ -221,17 +113,6 @@ async def test_stomp_py_commits_and_aborts(here: Site, version: str) -> None:
             assert (await ear.next("RECEIPT"))[0]["receipt-id"] == end.__name__
 
 
-def settle(client: Any, version: str, verb: str, headers: dict[str, str], receipt: str) -> None:
-    """ACK or NACK as a user of stomp.py does it in this version."""
-    call = getattr(client, verb)
-    if version == "1.0":
-        call(headers["message-id"], receipt=receipt)
-    elif version == "1.1":
-        call(headers["message-id"], headers["subscription"], receipt=receipt)
-    else:
-        call(headers["ack"], receipt=receipt)
-
-
 @pytest.mark.parametrize("mode", ["client", "client-individual"])
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_stomp_py_acknowledges(here: Site, version: str, mode: str) -> None:
@@ -245,9 +126,9 @@ async def test_stomp_py_acknowledges(here: Site, version: str, mode: str) -> Non
             first = (await ear.next("MESSAGE"))[0]
             second = (await ear.next("MESSAGE"))[0]
             for receipt, headers in (("first", first), ("second", second))[mode == "client" :]:
-                settle(client, version, verb, headers, receipt)
+                settle(client, verb, headers, receipt=receipt)
                 assert (await ear.next("RECEIPT"))[0]["receipt-id"] == receipt
-        settle(client, version, "ack", first, "again")
+        settle(client, "ack", first, receipt="again")
         headers, _ = await ear.next("ERROR")
         assert headers["receipt-id"] == "again"
         await ear.next("disconnected")

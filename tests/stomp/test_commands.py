@@ -14,6 +14,8 @@ import pytest
 from sockbridge.errors import AccessRefused, BadFrame, HandlerFailed, PayloadInvalid
 from sockbridge.sockjs.framing import FRAMED, Close, CloseCode
 from sockbridge.stomp.broker.base import Subscriber
+from sockbridge.stomp.broker.embedded import EmbeddedBroker
+from sockbridge.stomp.broker.history import History
 from sockbridge.stomp.codec import PreparedMessage
 from sockbridge.stomp.connection import StompConnection
 from sockbridge.stomp.controllers.mapping import Controller
@@ -23,7 +25,7 @@ from sockbridge.stomp.policy import EVERYBODY, NOBODY, Rule
 from sockbridge.stomp.server import StompServer
 from sockbridge.stomp.subscription import Subscription
 from tests.fakes import GUARD
-from tests.stomp.clients import Client, assert_nothing_left, turns, wire
+from tests.stomp.clients import Client, assert_nothing_left, running, turns, wire
 from tests.stomp.fakes import RecordingBroker, RecordingEvents
 
 OPEN = [Rule.connect(EVERYBODY), Rule.subscribe("**", EVERYBODY), Rule.send("**", EVERYBODY)]
@@ -234,6 +236,22 @@ async def test_a_concurrent_function_may_refuse() -> None:
     await client.publish("/app/a")
     await client.closed()
     assert error_of(client).headers["message"] == "not yours"
+
+
+async def test_a_concurrent_call_that_is_cancelled_from_outside_tells_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As when the server stops while it runs."""
+    gate = Gate(concurrent=True)
+    server = make_server(gate.controller)
+    async with running(server):
+        client = await login(server)
+        await client.publish("/app/gate", "a", {"receipt": "a"})
+        await gate.wait_for(1)
+    await turns()
+    assert gate.left == []
+    assert "ERROR" not in [command for command, _ in client.told()]
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 async def test_a_client_that_goes_on_asking_for_what_is_not_served_fills_no_log(
@@ -1373,3 +1391,490 @@ async def test_an_acknowledgement_of_nothing_spoils_a_transaction_before_it_is_c
     await client.send("COMMIT", {"transaction": "t"})
     assert "unknown message" in error_of(client).headers["message"]
     assert broker.values("publish") == []
+
+
+# Brokers that keep things.
+
+
+def make_keeping(*controllers: Controller, **options: Any) -> tuple[StompServer, EmbeddedBroker]:
+    """A server with a broker that has everything."""
+    arguments = {name: options.pop(name) for name in ("policy", "compat") if name in options}
+    broker = EmbeddedBroker(
+        queues=["/queue"], history=[History("/topic/kept/*")], presence=["/topic/rooms/*"], **options
+    )
+    return StompServer(broker, controllers=controllers, **{"policy": OPEN, **arguments}), broker
+
+
+async def test_the_receipt_of_a_subscribe_tells_what_the_broker_has_to_say() -> None:
+    broker = RecordingBroker("/topic")
+    broker.told = {"x-epoch": "e1", "x-offset": "5"}
+    client = await login(make_server(broker=broker))
+    await client.subscribe("1", "/topic/a")
+    assert client.take() == []
+    await client.subscribe("2", "/topic/a", {"receipt": "r"})
+    (receipt,) = client.take()
+    assert receipt.headers == {"receipt-id": "r", "x-epoch": "e1", "x-offset": "5"}
+
+
+async def test_the_receipt_of_a_subscribe_that_is_none_of_the_brokers_tells_nothing_more() -> None:
+    broker = RecordingBroker("/topic")
+    broker.told = {"x-offset": "5"}
+    client = await login(make_server(broker=broker), "ann")
+    await client.subscribe("1", "/user/queue/a", {"receipt": "r"})
+    (receipt,) = client.take()
+    assert receipt.headers == {"receipt-id": "r"}
+
+
+async def test_a_client_that_returns_gets_what_it_missed_and_its_receipt_says_so() -> None:
+    server, _ = make_keeping()
+    async with running(server):
+        for body in "abc":
+            await server.messaging.send("/topic/kept/a", body)
+        client = await login(server)
+        await client.subscribe("1", "/topic/kept/a", {"receipt": "r", "x-since": "0"})
+        frames = client.take()
+        assert [frame.body for frame in frames[:3]] == [b"a", b"b", b"c"]
+        epoch = frames[0].headers["x-epoch"]
+        assert frames[3].headers == {"receipt-id": "r", "x-missed": "0", "x-epoch": epoch, "x-offset": "3"}
+        await client.send("UNSUBSCRIBE", {"id": "1"})
+        await client.subscribe("1", "/topic/kept/a", {"x-since": "2", "x-epoch": epoch})
+        assert client.told() == [("MESSAGE", "c")]
+        await client.subscribe("2", "/topic/kept/a", {"x-since": "2", "receipt": "r"})
+        assert error_of(client).headers["message"] == "x-since without x-epoch"
+        await client.go()
+        assert_nothing_left(server)
+
+
+@pytest.mark.parametrize(
+    ("destination", "headers", "message"),
+    [
+        ("/queue/*", {}, "no wildcards in the destination of a queue"),
+        ("/queue/a", {"prefetch-count": "x"}, "prefetch-count is no number"),
+        ("/reply-queue/guess", {}, "this temporary queue is somebody else's, or gone"),
+        ("/temp-queue/", {}, "a temporary queue has a name"),
+        ("/topic/a", {"durable": "true"}, "durable without client-id"),
+        ("/topic/a", {"durable": "perhaps"}, "durable is true or false"),
+        ("/topic/a", {"durable": "true", "client-id": "tab", "x-since": "0"}, "either durable or x-since"),
+        ("/topic/kept/*", {"x-since": "5", "x-epoch": "e"}, "x-since for one destination only"),
+    ],
+)
+async def test_what_a_broker_refuses_ends_the_connection_and_leaves_no_subscription(
+    destination: str, headers: dict[str, str], message: str
+) -> None:
+    server, _ = make_keeping()
+    async with running(server):
+        client = await login(server)
+        await client.subscribe("1", destination, {"receipt": "r", **headers})
+        error = error_of(client)
+        assert error.headers["message"].startswith(message)
+        assert error.headers["receipt-id"] == "r"
+        assert not client.connection.subscriptions
+        await client.go()
+        assert_nothing_left(server)
+
+
+async def test_what_came_with_subscribing_may_be_named_in_connect() -> None:
+    server, _ = make_keeping()
+    async with running(server):
+        first = await login(server, "ann", **{"client-id": "tab"})
+        await first.subscribe("1", "/topic/a", {"durable": "true"})
+        await first.go()
+        await server.messaging.send("/topic/a", "missed")
+        second = await login(server, "ann", **{"client-id": "tab"})
+        await second.subscribe("9", "/topic/a", {"durable": "true", "receipt": "r"})
+        message, receipt = second.take()
+        assert (message.body, message.headers["subscription"]) == (b"missed", "9")
+        assert receipt.headers == {"receipt-id": "r", "x-resumed": "true"}
+        await second.send("UNSUBSCRIBE", {"id": "9"})
+        await second.go()
+        assert_nothing_left(server)
+
+
+@pytest.mark.parametrize("goodbye", [True, False])
+async def test_a_goodbye_ends_no_durable_subscription_but_unsubscribing_does(goodbye: bool) -> None:
+    """STOMP has no other way to say that one comes back."""
+    server, broker = make_keeping()
+    async with running(server):
+        client = await login(server)
+        await client.subscribe("1", "/topic/a", {"durable": "true", "client-id": "tab"})
+        await client.send("DISCONNECT", {"receipt": "bye"}) if goodbye else await client.send(
+            "UNSUBSCRIBE", {"id": "1"}
+        )
+        await client.go()
+        await server.messaging.send("/topic/a", "x")
+        assert len(broker) == (1 if goodbye else 0)
+        assert (broker.held > 0) is goodbye
+
+
+async def test_who_comes_second_takes_over_and_the_first_is_told() -> None:
+    server, broker = make_keeping()
+    async with running(server):
+        first, second = await login(server, "ann"), await login(server, "ann")
+        headers = {"durable": "true", "client-id": "tab", "ack": "client"}
+        await first.subscribe("1", "/topic/a", headers)
+        await server.messaging.send("/topic/a", "x")
+        assert first.told() == [("MESSAGE", "x")]
+        await second.subscribe("1", "/topic/a", headers)
+        assert "used by another connection" in error_of(first).headers["message"]
+        (message,) = second.take()
+        assert (message.body, message.headers["redelivered"]) == (b"x", "true")
+        await first.go()
+        await server.messaging.send("/topic/a", "y")
+        assert second.told() == [("MESSAGE", "y")]
+        await second.go()
+        assert len(broker) == 1
+
+
+async def test_who_takes_over_from_itself_is_told_as_well() -> None:
+    server, broker = make_keeping()
+    async with running(server):
+        client = await login(server, "ann", **{"client-id": "tab"})
+        for id in "12":
+            await client.subscribe(id, "/topic/a", {"durable": "true"})
+        assert "used by another connection" in error_of(client).headers["message"]
+        await client.go()
+        await server.messaging.send("/topic/a", "x")
+        assert (len(broker), broker.held > 0) == (1, True), "it may come back"
+
+
+async def test_what_a_lost_consumer_had_is_given_to_another_in_order() -> None:
+    server, broker = make_keeping()
+    async with running(server):
+        first, second = await login(server), await login(server)
+        await first.subscribe("1", "/queue/a", {"ack": "client-individual"})
+        for body in "abc":
+            await server.messaging.send("/queue/a", body)
+        await second.subscribe("1", "/queue/a", {"ack": "client-individual"})
+        assert [body for _, body in first.told()] == [*"abc"]
+        await first.go()
+        frames = second.take()
+        assert [frame.body for frame in frames] == [b"a", b"b", b"c"]
+        await second.send("ACK", {"id": frames[0].headers["ack"]})
+        await second.send("NACK", {"id": frames[1].headers["ack"], "requeue": "false"})
+        await second.send("NACK", {"id": frames[2].headers["ack"], "requeue": "true"})
+        (again,) = second.take()
+        assert (again.body, again.headers["x-delivery-count"]) == (b"c", "2")
+        assert (broker.counters.settled, broker.counters.dead) == (1, 1)
+        await second.send("NACK", {"id": again.headers["ack"], "requeue": "later", "receipt": "r"})
+        assert error_of(second).headers["message"] == "requeue is true or false"
+        await second.go()
+        await server.messaging.send("/queue/a", "still there")
+        assert len(broker.queues["/queue/a"]) == 2
+
+
+@pytest.mark.parametrize("end", ["DISCONNECT", "go", "UNSUBSCRIBE"])
+async def test_the_broker_is_told_whether_a_subscription_was_lost(end: str) -> None:
+    class Noting(RecordingBroker):
+        async def unsubscribe(self, subscriber: Subscriber, *, is_lost: bool) -> None:
+            self.calls.append(("is_lost", is_lost))
+            await super().unsubscribe(subscriber, is_lost=is_lost)
+
+    broker = Noting("/topic")
+    client = await login(make_server(broker=broker))
+    await client.subscribe("1", "/topic/a")
+    if end == "UNSUBSCRIBE":
+        await client.send("UNSUBSCRIBE", {"id": "1"})
+    elif end == "DISCONNECT":
+        await client.send("DISCONNECT", {"receipt": "r"})
+    await client.go()
+    assert broker.values("is_lost") == [end != "UNSUBSCRIBE"]
+
+
+async def test_a_full_queue_is_told_to_whoever_sends_and_ends_its_connection() -> None:
+    server, broker = make_keeping(max_queue_length=1)
+    async with running(server):
+        client, other = await login(server), await login(server)
+        await client.publish("/queue/a", "1", {"receipt": "r1"})
+        assert client.told() == [("RECEIPT", "r1")]
+        await client.publish("/queue/a", "2", {"receipt": "r2"})
+        error = error_of(client)
+        assert (error.headers["message"], error.headers["receipt-id"]) == ("queue full", "r2")
+        assert error.body == b"/queue/a holds max_queue_length (1) messages"
+        assert other.connection.is_open
+        assert (broker.counters.refused, server.counters.faults) == (1, 1)
+
+
+async def test_an_expiration_that_is_none_ends_the_connection() -> None:
+    server, _ = make_keeping()
+    async with running(server):
+        client = await login(server)
+        await client.publish("/queue/a", "1", {"expiration": "soon"})
+        assert error_of(client).headers["message"] == "expiration is no number"
+
+
+# Temporary queues.
+
+
+async def test_who_asks_is_answered_by_an_address_that_only_it_can_listen_to() -> None:
+    controller, asked = Controller(), list[str]()
+
+    @controller.message_mapping("/ask")
+    async def ask(frame: Frame) -> None:
+        asked.append(frame.headers["reply-to"])
+
+    server, broker = make_keeping(controller)
+    async with running(server):
+        asking, answering = await login(server), await login(server)
+        await asking.subscribe("1", "/temp-queue/answers", {"receipt": "r"})
+        assert asking.told() == [("RECEIPT", "r")]
+        await answering.subscribe("1", "/queue/jobs")
+        await asking.publish("/queue/jobs", "?", {"reply-to": "/temp-queue/answers"})
+        await asking.publish("/app/ask", "?", {"reply-to": "/temp-queue/answers"})
+        (question,) = answering.take()
+        address = question.headers["reply-to"]
+        assert address.startswith("/reply-queue/")
+        assert asked == [address], "controllers see the same"
+        await answering.publish(address, "!", {"receipt": "r"})
+        assert answering.told() == [("RECEIPT", "r")]
+        await server.messaging.send(address, "!!")
+        answers = asking.take()
+        assert [(answer.destination, answer.body) for answer in answers] == [(address, b"!"), (address, b"!!")]
+        await answering.subscribe("2", address)
+        assert "somebody else's" in error_of(answering).headers["message"]
+        await asking.send("UNSUBSCRIBE", {"id": "1"})
+        await asking.publish("/temp-queue/answers", "to itself")
+        await asking.subscribe("2", "/temp-queue/answers")
+        assert asking.told() == [("MESSAGE", "to itself")]
+        await asking.go()
+        await server.messaging.send(address, "too late")
+        assert broker.counters.unroutable == 1
+
+
+async def test_names_of_temporary_queues_are_checked_as_the_client_writes_them() -> None:
+    rules = [
+        Rule.connect(EVERYBODY),
+        Rule.subscribe("/temp-queue/**", EVERYBODY),
+        Rule.send("/queue/**", EVERYBODY),
+    ]
+    server, broker = make_keeping(policy=rules)
+    async with running(server):
+        client, other = await login(server), await login(server)
+        await client.subscribe("1", "/temp-queue/x", {"receipt": "r"})
+        assert client.told() == [("RECEIPT", "r")]
+        await client.publish("/queue/a", "", {"reply-to": "/temp-queue/x", "receipt": "r"})
+        assert client.told() == [("RECEIPT", "r")]
+        address = next(name for name in broker.queues if name.startswith("/reply-queue/"))
+        await client.subscribe("2", address, {"receipt": "r"})
+        assert "not allowed" in error_of(client).headers["message"], "its own, but by a name that no rule knows"
+        await other.publish(address, "x", {"receipt": "r"})
+        assert "not allowed" in error_of(other).headers["message"]
+
+
+@pytest.mark.parametrize("transaction", [{}, {"transaction": "t"}])
+async def test_nobody_is_answered_where_the_asker_may_not_send(transaction: dict[str, str]) -> None:
+    """Whoever answers may have more rights."""
+    rules = [Rule.connect(EVERYBODY), Rule.send("/queue/**", EVERYBODY)]
+    server, broker = make_keeping(policy=rules)
+    async with running(server):
+        for reply_to in ("/topic/secret", " /topic/secret", "/reply-queue/guess"):
+            client = await login(server)
+            await client.send("BEGIN", {"transaction": "t"})
+            await client.publish("/queue/a", "", {"reply-to": reply_to, **transaction})
+            assert "not allowed" in error_of(client).headers["message"]
+        assert broker.counters.queued == 0
+        client = await login(server)
+        for reply_to in ("/queue/b", "somewhere else", ""):
+            await client.publish("/queue/a", "", {"reply-to": reply_to})
+        assert broker.counters.queued == 3
+
+
+async def test_what_a_client_leaves_behind_is_released_once_it_has_gone() -> None:
+    broker = RecordingBroker("/topic")
+    server = make_server(broker=broker)
+    client, guest = await login(server), Client(server)
+    await client.subscribe("1", "/topic/a")
+    assert broker.released == []
+    await client.go()
+    assert set(broker.released) == {client.connection}
+    assert broker.calls[-1][0] == "unsubscribe", "before"
+    await guest.go()
+    assert_nothing_left(server)
+
+
+async def test_a_goodbye_releases_before_it_is_answered() -> None:
+    broker = RecordingBroker("/topic")
+    client = await login(make_server(broker=broker))
+    await client.send("DISCONNECT", {"receipt": "bye"})
+    assert broker.released == [client.connection]
+    assert client.told() == [("RECEIPT", "bye")]
+
+
+async def test_a_broker_that_cannot_release_holds_up_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+    class Sticky(RecordingBroker):
+        async def release(self, owner: object) -> None:
+            raise OSError("gone")
+
+    events = RecordingEvents()
+    server = make_server(broker=Sticky("/topic"), events=[events])
+    client = await login(server)
+    await client.subscribe("1", "/topic/a")
+    await client.go()
+    assert events.names() == ["on_connected", "on_subscribed", "on_unsubscribed", "on_disconnected"]
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+    assert_nothing_left(server)
+
+
+async def test_no_subscription_of_a_client_that_goes_gets_what_another_had() -> None:
+    server, broker = make_keeping()
+    async with running(server):
+        client = await login(server)
+        for id in "123":
+            await client.subscribe(id, "/queue/a", {"ack": "client-individual", "prefetch-count": "1"})
+        for body in "abc":
+            await server.messaging.send("/queue/a", body)
+        assert len(client.take()) == 3
+        await client.go()
+        assert (len(broker.queues["/queue/a"]), broker.counters.delivered) == (3, 3)
+
+
+# Transactions take effect as a whole.
+
+
+class Transaction:
+    """A consumer of two messages, which has begun a transaction, and somebody who sees what happens.
+
+    Attributes:
+        acks: of the messages that the client has.
+    """
+
+    def __init__(self, server: StompServer, broker: EmbeddedBroker) -> None:
+        self.server = server
+        self.broker = broker
+
+    async def begin(self, ack: str = "client-individual") -> None:
+        self.client, self.witness = await login(self.server), await login(self.server)
+        await self.witness.subscribe("1", "/topic/**")
+        await self.client.subscribe("1", "/queue/jobs", {"ack": ack})
+        for body in "ab":
+            await self.server.messaging.send("/queue/jobs", body)
+        self.acks = [frame.headers["ack"] for frame in self.client.take()]
+        await self.client.send("BEGIN", {"transaction": "t"})
+
+    async def add(self, command: str, headers: dict[str, str], body: str = "") -> None:
+        await self.client.send(command, {**headers, "transaction": "t"}, body)
+
+    async def commit(self) -> None:
+        await self.client.send("COMMIT", {"transaction": "t", "receipt": "commit"})
+
+    async def assert_refused(self, message: str) -> None:
+        """The client was told, and nothing of the transaction has happened."""
+        error = error_of(self.client)
+        assert message in f"{error.headers['message']}: {error.body.decode()}"
+        assert self.witness.take() == []
+        assert (self.broker.counters.settled, self.broker.counters.dead) == (0, 0)
+        assert self.broker.queues["/queue/jobs"].lent == 2
+        assert [name for name in self.broker.queues if name != "/queue/jobs"] == []
+
+
+async def test_a_commit_applies_all_in_order_and_its_receipts_come_last() -> None:
+    server, broker = make_keeping()
+    async with running(server):
+        play = Transaction(server, broker)
+        await play.begin()
+        await play.add("SEND", {"destination": "/topic/a", "receipt": "1"}, "first")
+        await play.add("ACK", {"id": play.acks[0], "receipt": "2"})
+        await play.add("NACK", {"id": play.acks[1], "receipt": "3", "requeue": "false"})
+        await play.add("SEND", {"destination": "/queue/done", "receipt": "4"}, "second")
+        assert (play.client.take(), play.witness.take(), broker.counters.settled) == ([], [], 0)
+        await play.commit()
+        assert play.client.told() == [("RECEIPT", name) for name in ("commit", "1", "2", "3", "4")]
+        assert play.witness.told() == [("MESSAGE", "first")]
+        assert (broker.counters.settled, broker.counters.dead) == (1, 1)
+        assert sorted(broker.queues) == ["/queue/dead-letters", "/queue/done", "/queue/jobs"]
+
+
+@pytest.mark.parametrize("ack", ["client", "client-individual"])
+async def test_a_commit_that_acknowledges_twice_has_no_effect(ack: str) -> None:
+    server, broker = make_keeping()
+    async with running(server):
+        play = Transaction(server, broker)
+        await play.begin(ack)
+        await play.add("SEND", {"destination": "/topic/a"}, "x")
+        await play.add("ACK", {"id": play.acks[1]})
+        await play.add("NACK", {"id": play.acks[0 if ack == "client" else 1]})
+        await play.commit()
+        await play.assert_refused("waits for none")
+
+
+async def test_a_commit_of_what_was_acknowledged_meanwhile_has_no_effect() -> None:
+    server, broker = make_keeping()
+    async with running(server):
+        play = Transaction(server, broker)
+        await play.begin()
+        await play.add("SEND", {"destination": "/topic/a"}, "x")
+        await play.add("ACK", {"id": play.acks[0]})
+        await play.client.send("ACK", {"id": play.acks[0]})
+        await play.commit()
+        assert "waits for none" in error_of(play.client).headers["message"]
+        assert play.witness.take() == []
+        assert broker.counters.settled == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "message"),
+    [
+        ({"destination": "/queue/full"}, "queue full: /queue/full holds max_queue_length (2) messages"),
+        ({"destination": "/queue/other", "expiration": "soon"}, "expiration is no number"),
+        ({"destination": "/reply-queue/gone", "expiration": "soon"}, "expiration is no number"),
+        ({"destination": "/queue/*"}, "no wildcards"),
+        ({"destination": "/reply-queue/*"}, "no wildcards"),
+        ({"destination": "/presence/topic/a"}, "who is present"),
+    ],
+)
+async def test_a_commit_of_what_the_broker_does_not_take_has_no_effect(headers: dict[str, str], message: str) -> None:
+    server, broker = make_keeping(max_queue_length=2)
+    async with running(server):
+        play = Transaction(server, broker)
+        await play.begin()
+        await play.add("ACK", {"id": play.acks[0]})
+        await play.add("SEND", {"destination": "/topic/a"}, "x")
+        for _ in range(3):
+            await play.add("SEND", headers, "x")
+        await play.commit()
+        await play.assert_refused(message)
+
+
+async def test_a_function_whose_client_goes_meanwhile_has_the_rest_of_the_commit_dropped() -> None:
+    gate = Gate()
+    broker = RecordingBroker("/topic")
+    client = await login(make_server(gate.controller, broker=broker))
+    await client.send("BEGIN", {"transaction": "t"})
+    await client.publish("/app/gate", "a", {"transaction": "t"})
+    await client.publish("/topic/a", "b", {"transaction": "t"})
+    committing = asyncio.create_task(client.send("COMMIT", {"transaction": "t", "receipt": "r"}))
+    await gate.wait_for(1)
+    await client.go()
+    gate.open.set()
+    await committing
+    published: list[Any] = broker.values("publish")
+    assert "/topic/a" not in [message.destination for message in published]
+    assert client.take() == []
+
+
+@pytest.mark.parametrize("receipt", [{}, {"receipt": "one"}])
+async def test_a_function_that_fails_in_a_commit_undoes_nothing_and_ends_it_only_where_it_must_be_told(
+    receipt: dict[str, str],
+) -> None:
+    """What a function does cannot be checked before it is done."""
+    controller = Controller()
+
+    @controller.message_mapping("/fail")
+    async def fail() -> None:
+        raise RuntimeError("secret")
+
+    broker = RecordingBroker("/topic")
+    server = make_server(controller, broker=broker)
+    client = await login(server)
+    await client.subscribe("1", "/topic/a")
+    await client.send("BEGIN", {"transaction": "t"})
+    await client.publish("/topic/a", "before", {"transaction": "t"})
+    await client.publish("/app/fail", "", {"transaction": "t", **receipt})
+    await client.publish("/topic/a", "after", {"transaction": "t"})
+    await client.send("COMMIT", {"transaction": "t", "receipt": "commit"})
+    assert server.counters.unserved == 1
+    if receipt:
+        message, error = client.take()
+        assert (message.body, error.headers["receipt-id"]) == (b"before", "one")
+        assert "secret" not in str(error)
+    else:
+        assert client.told() == [("MESSAGE", "before"), ("MESSAGE", "after"), ("RECEIPT", "commit")]

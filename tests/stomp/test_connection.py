@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import Callable
 
@@ -16,13 +17,16 @@ from sockbridge.errors import (
     HeartBeatTimeout,
     InvalidCloseCode,
     RemoteError,
+    SessionClosed,
     UnsupportedVersion,
 )
 from sockbridge.sockjs.framing import FRAMED, MAX_REASON_SIZE, RAW, Binary, Framing
 from sockbridge.stomp.connection import MAX_ID, State, StompConnection, public_text
 from sockbridge.stomp.destinations import MAX_DESTINATION, Pattern
-from sockbridge.stomp.frame import AckMode, Command, Frame, Version, choose_version
+from sockbridge.stomp.frame import AckMode, Command, Frame, Version
 from sockbridge.stomp.users import User
+from tests.fakes import GUARD
+from tests.stomp.clients import turns
 from tests.stomp.fakes import RecordingCarrier, login, make_connection, make_frame, make_message, subscribe
 
 BOTH = (FRAMED, RAW)
@@ -210,28 +214,6 @@ def test_escapes_are_those_of_the_version_agreed_on() -> None:
 # Versions.
 
 
-@pytest.mark.parametrize(
-    ("accepted", "version"),
-    [
-        (None, "1.0"),
-        ("1.0", "1.0"),
-        ("1.1", "1.1"),
-        ("1.2", "1.2"),
-        ("1.0,1.1,1.2", "1.2"),
-        ("1.2,1.1,1.0", "1.2"),
-        ("1.1,1.0", "1.1"),
-        (" 1.0 , 1.1 ", "1.1"),
-        ("1.0, 2.0, 1.1", "1.1"),
-        ("1.1,1.1,,nonsense", "1.1"),
-        ("1.2,", "1.2"),
-        ("2.0,1.0", "1.0"),
-    ],
-)
-def test_the_highest_version_in_common_is_chosen(accepted: str | None, version: str) -> None:
-    """STOMP 1.2, "Protocol Negotiation"; a client that names none speaks 1.0."""
-    assert choose_version(accepted) is Version(version)
-
-
 @pytest.mark.parametrize("accepted", ["", " ", ",", "2.0", "1", "1.20", "01.2", "1.2.0", "v1.2", "1.2;1.1", "1.1 1.2"])
 def test_no_version_in_common_is_told_with_those_there_are(accepted: str) -> None:
     connection, carrier = make_connection()
@@ -243,12 +225,6 @@ def test_no_version_in_common_is_told_with_those_there_are(accepted: str) -> Non
     (error,) = carrier.take()
     assert error.headers["version"] == "1.0,1.1,1.2"
     assert b"supported are 1.0,1.1,1.2" in error.body
-
-
-def test_a_client_of_any_length_of_versions_is_told_briefly() -> None:
-    with pytest.raises(UnsupportedVersion) as caught:
-        choose_version("9," * 4000)
-    assert len(str(caught.value)) < 250
 
 
 # CONNECTED.
@@ -330,6 +306,72 @@ def test_the_application_has_a_dict_and_the_handshake() -> None:
     assert connection.handshake is carrier.handshake
     assert connection.carrier is carrier
     assert connection.id == carrier.id
+
+
+@pytest.mark.parametrize(("header", "client_id"), [({}, None), ({"client_id": "tab"}, "tab"), ({"client_id": ""}, "")])
+def test_a_client_may_say_that_it_is_the_same_as_before(header: dict[str, str], client_id: str | None) -> None:
+    connection, _ = make_connection()
+    assert connection.client_id is None
+    connection.accept(make_frame("CONNECT", accept_version="1.2", **header), None, 0.0)
+    assert connection.client_id == client_id
+
+
+def test_what_is_not_served_is_counted_per_connection() -> None:
+    (one, _), (two, _) = login(), login()
+    assert [one.count_unserved() for _ in range(3)] == [1, 2, 3]
+    assert two.count_unserved() == 1
+
+
+# Flow control.
+
+
+def test_a_connection_is_ready_while_it_is_open_and_little_waits() -> None:
+    connection, carrier = make_connection()
+    assert not connection.is_ready, "it has not logged in"
+    connection.accept(make_frame("CONNECT", accept_version="1.2"), None, 0.0)
+    assert connection.is_ready
+    carrier.is_drained = False
+    assert not connection.is_ready
+    carrier.take_in()
+    assert connection.is_ready
+
+
+@pytest.mark.parametrize("end", ["leave", "close", "on_lost", "the carrier"])
+def test_a_connection_that_has_ended_is_never_ready(end: str) -> None:
+    connection, carrier = login()
+    if end == "the carrier":
+        carrier.is_open = False
+    else:
+        getattr(connection, end)()
+    assert not connection.is_ready
+
+
+async def test_one_may_wait_until_little_waits() -> None:
+    connection, carrier = login()
+    await connection.drain()
+    carrier.is_drained = False
+    draining = asyncio.create_task(connection.drain())
+    await turns()
+    assert not draining.done()
+    carrier.take_in()
+    await asyncio.wait_for(draining, GUARD)
+
+
+@pytest.mark.parametrize("end", ["leave", "close", "fail"])
+async def test_whoever_waits_for_a_connection_that_ends_is_told(end: str) -> None:
+    connection, carrier = login()
+    carrier.is_drained = False
+    draining = asyncio.create_task(connection.drain())
+    await turns()
+    if end == "fail":
+        connection.fail(BadFrame("no"))
+    else:
+        getattr(connection, end)()
+    carrier.take_in()
+    with pytest.raises(SessionClosed):
+        await asyncio.wait_for(draining, GUARD)
+    with pytest.raises(SessionClosed):
+        await connection.drain()
 
 
 def test_a_connection_shows_who_it_is() -> None:
@@ -570,6 +612,91 @@ def test_acks_after_the_end_are_about_nothing() -> None:
     assert [settle(connection, token) for token in ("1-1", "1-2")] == [None, None]
 
 
+@pytest.mark.parametrize("command", ["ACK", "NACK"])
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("requeue", ["true", "false"])
+def test_whether_a_message_may_come_again_is_true_or_false(version: str, command: str, requeue: str) -> None:
+    connection, _ = login(version)
+    deliver(connection, 1, "client")
+    for wrong in ("", "no", "True", "0", " false", "\u00e9" * 5000):
+        with pytest.raises(BadFrame, match=r"^requeue is true or false: '") as caught:
+            settle(connection, "1-1", command, requeue=wrong)
+        assert len(str(caught.value)) < 1000
+    assert settle(connection, "1-1", command, requeue=requeue) == [1]
+
+
+def lend(connection: StompConnection, count: int, ack: str, id: str = "s") -> None:
+    subscription = subscribe(connection, "/queue/a", ack=ack, id=id)
+    for serial in range(1, count + 1):
+        assert subscription.lend(make_message(serial))
+
+
+def test_what_is_lent_waits_for_its_ack_however_many_there_are() -> None:
+    """Whoever keeps it limits how many; what is given for good counts as acknowledged beyond a limit."""
+    connection, _ = login(max_unsettled=2)
+    lend(connection, 5, "client-individual", "queue")
+    deliver(connection, 5, "client-individual", "topic")
+    assert [settle(connection, f"1-{serial}") for serial in (1, 5)] == [[1], [5]]
+    assert [settle(connection, f"2-{serial}") for serial in (1, 5)] == [[], [5]]
+
+
+def ack(token: str, command: str = "ACK", **headers: str) -> Frame:
+    return make_frame(command, **{"id": token, **headers})
+
+
+def test_a_transaction_of_acks_is_checked_without_an_effect() -> None:
+    connection, _ = login()
+    lend(connection, 5, "client", "one")
+    lend(connection, 5, "client-individual", "two")
+    frames = [ack("1-2"), ack("2-5", "NACK"), ack("1-5"), ack("2-1"), ack("undefined")]
+    for _ in range(2):
+        connection.check_settles(frames)
+    assert [settle(connection, frame.headers["id"]) for frame in frames] == [[1, 2], [5], [3, 4, 5], [1], None]
+
+
+@pytest.mark.parametrize(
+    ("frames", "fault"),
+    [
+        ([ack("2-1"), ack("2-1")], "waits for none: 2-1"),
+        ([ack("2-1"), ack("2-1", "NACK")], "waits for none: 2-1"),
+        ([ack("1-3"), ack("1-2")], "waits for none: 1-2"),
+        ([ack("1-2"), ack("1-6")], "waits for none: 1-6"),
+        ([ack("1-1"), ack("9-1")], "unknown message"),
+        ([ack("1-1"), ack("1-2", requeue="x")], "requeue is true or false"),
+        ([ack("1-1"), make_frame("NACK")], "NACK without id"),
+    ],
+)
+def test_a_transaction_of_acks_is_refused_as_a_whole(frames: list[Frame], fault: str) -> None:
+    connection, _ = login()
+    lend(connection, 5, "client", "one")
+    lend(connection, 5, "client-individual", "two")
+    with pytest.raises(BadFrame, match=fault):
+        connection.check_settles(frames)
+    assert settle(connection, "1-5") == [1, 2, 3, 4, 5]
+    assert settle(connection, "2-1") == [1]
+
+
+def test_acks_of_a_transaction_that_are_about_nothing_are_harmless() -> None:
+    connection, _ = login()
+    connection.check_settles([])
+    connection.check_settles([ack("undefined")])
+    lend(connection, 1, "client")
+    connection.unsubscribe("s")
+    connection.check_settles([ack("1-1"), ack("1-1")])
+    connection.on_lost()
+    connection.check_settles([ack("1-1")])
+
+
+@pytest.mark.xfail(strict=True, reason="whose message it is is looked at only when it is settled")
+def test_in_1_1_a_transaction_with_the_ack_of_another_subscription_is_refused() -> None:
+    """Or what came before it in the transaction has had its effect already."""
+    connection, _ = login("1.1")
+    lend(connection, 1, "client", "one")
+    lend(connection, 1, "client", "two")
+    with pytest.raises(BadFrame, match=r"^ACK of another subscription's message$"):
+        connection.check_settles([make_frame("ACK", message_id="1-1", subscription="two")])
+
+
 # Transactions.
 
 
@@ -617,7 +744,15 @@ def test_a_receipt_goes_back_as_the_client_wrote_it(version: str, raw: str, fram
 def test_who_asks_for_no_receipt_gets_none() -> None:
     connection, carrier = login()
     connection.send_receipt(make_frame("SEND", destination="/a"))
+    connection.send_receipt(make_frame("SUBSCRIBE", destination="/a"), {"x-offset": "5"})
     assert carrier.wire == []
+
+
+def test_a_receipt_may_tell_more() -> None:
+    connection, carrier = login()
+    connection.send_receipt(make_frame("SUBSCRIBE", receipt="r"), {"x-epoch": "e1", "x-offset": "5"})
+    (frame,) = carrier.take()
+    assert frame.headers == {"receipt-id": "r", "x-epoch": "e1", "x-offset": "5"}
 
 
 # ERROR.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sockbridge.errors import BadFrame
+from sockbridge.errors import BadFrame, UnsupportedVersion
 from sockbridge.stomp.frame import (
     COMMANDS,
     RESERVED,
@@ -14,8 +14,11 @@ from sockbridge.stomp.frame import (
     Command,
     Frame,
     Version,
+    choose_version,
     is_reserved,
+    printable,
     require,
+    trimmed,
 )
 
 CLIENT_COMMANDS = (
@@ -41,6 +44,41 @@ def test_versions_and_ack_modes_are_spelled_as_on_the_wire() -> None:
     assert [str(mode) for mode in AckMode] == ["auto", "client", "client-individual"]
 
 
+@pytest.mark.parametrize(
+    ("accepted", "version"),
+    [
+        (None, "1.0"),
+        ("1.0", "1.0"),
+        ("1.1", "1.1"),
+        ("1.2", "1.2"),
+        ("1.0,1.1,1.2", "1.2"),
+        ("1.2,1.1,1.0", "1.2"),
+        ("1.1,1.0", "1.1"),
+        (" 1.0 , 1.1 ", "1.1"),
+        ("1.0, 2.0, 1.1", "1.1"),
+        ("1.1,1.1,,nonsense", "1.1"),
+        ("1.2,", "1.2"),
+        ("2.0,1.0", "1.0"),
+    ],
+)
+def test_the_highest_version_in_common_is_chosen(accepted: str | None, version: str) -> None:
+    """STOMP 1.2, "Protocol Negotiation"; a client that names none speaks 1.0."""
+    assert choose_version(accepted) is Version(version)
+
+
+@pytest.mark.parametrize("accepted", ["", " ", ",", "2.0", "1", "1.20", "01.2", "1.2.0", "v1.2", "1.2;1.1", "1.1 1.2"])
+def test_no_version_in_common_is_a_fault_that_names_those_there_are(accepted: str) -> None:
+    with pytest.raises(UnsupportedVersion) as caught:
+        choose_version(accepted)
+    assert caught.value.supported == "1.0,1.1,1.2"
+
+
+def test_a_client_of_any_length_of_versions_is_told_briefly() -> None:
+    with pytest.raises(UnsupportedVersion) as caught:
+        choose_version("9," * 4000)
+    assert len(str(caught.value)) < 250
+
+
 def test_only_send_message_and_error_have_a_body() -> None:
     """STOMP 1.2, "Body"."""
     assert {"SEND", "MESSAGE", "ERROR"} == WITH_BODY
@@ -57,6 +95,29 @@ def test_what_is_said_before_the_version_is_known_is_never_escaped() -> None:
 def test_what_the_server_sets_in_a_message_is_reserved(name: str) -> None:
     assert name in RESERVED
     assert is_reserved(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "redelivered",
+        "x-delivery-count",
+        "x-epoch",
+        "x-first-death-count",
+        "x-first-death-queue",
+        "x-first-death-reason",
+        "x-missed",
+        "x-offset",
+    ],
+)
+def test_what_a_broker_says_of_a_message_cannot_be_said_by_others(name: str) -> None:
+    assert is_reserved(name)
+    assert not is_reserved(f"{name}s")
+
+
+@pytest.mark.parametrize("name", ["expiration", "prefetch-count", "x-since", "durable", "requeue", "client-id"])
+def test_what_a_client_asks_of_a_broker_is_its_own_to_write(name: str) -> None:
+    assert not is_reserved(name)
 
 
 @pytest.mark.parametrize(
@@ -118,3 +179,19 @@ def test_a_header_that_is_required_is_there_and_not_empty() -> None:
         require(frame, "id")
     with pytest.raises(BadFrame, match=r"^SUBSCRIBE without ack$"):
         require(frame, "ack")
+
+
+@pytest.mark.parametrize("text", ["a", " a", "a\t", "\u00a0a\u3000", "\ufeffa\x1f", "\n a \r"])
+def test_blanks_around_a_text_count_for_nothing(text: str) -> None:
+    assert trimmed(text) == "a"
+
+
+def test_blanks_within_a_text_stay() -> None:
+    assert trimmed(" a b ") == "a b"
+    assert trimmed("   ") == ""
+
+
+def test_what_a_client_wrote_cannot_end_a_line_of_the_log() -> None:
+    assert printable("a\nb\r\x1b[31m\u2028c\x00") == "a?b??[31m?c?"
+    assert printable("h\u00e9llo") == "h\u00e9llo"
+    assert printable(BadFrame("no", "x" * 5000)) == f"no: {'x' * 496}"

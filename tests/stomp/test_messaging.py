@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from sockbridge.errors import UsageError
+from sockbridge.errors import QueueFull, UsageError
 from sockbridge.stomp.broker.embedded import EmbeddedBroker
 from sockbridge.stomp.frame import RESERVED
 from sockbridge.stomp.messaging import Messaging
 from sockbridge.stomp.payloads import Payloads
 from sockbridge.stomp.registry import UserRegistry
+from sockbridge.stomp.users import User
 from tests.stomp.fakes import RecordingBroker, login, subscribe
 
 
@@ -91,6 +92,43 @@ async def test_a_payload_that_cannot_be_written_is_a_type_error_and_nothing_is_s
     with pytest.raises(TypeError):
         await messaging.send("/topic/a", object())
     assert broker.calls == []
+
+
+async def test_a_full_queue_is_told_to_whoever_sends() -> None:
+    messaging = Messaging(EmbeddedBroker(queues=["/queue"], max_queue_length=1), UserRegistry(), Payloads(), "/user")
+    await messaging.send("/queue/a", "1")
+    with pytest.raises(QueueFull, match="max_queue_length"):
+        await messaging.send("/queue/a", "2")
+
+
+@pytest.mark.parametrize(
+    ("destination", "headers", "text"),
+    [
+        ("/queue/*", {}, "no wildcards"),
+        ("/queue/a", {"expiration": "soon"}, "expiration is no number"),
+        ("/presence/topic/a", {}, "who is present"),
+    ],
+)
+async def test_what_the_broker_finds_malformed_is_wrong_use(
+    destination: str, headers: dict[str, str], text: str
+) -> None:
+    broker = EmbeddedBroker(queues=["/queue"], presence=["/topic/*"])
+    messaging = Messaging(broker, UserRegistry(), Payloads(), "/user")
+    with pytest.raises(UsageError, match=text):
+        await messaging.send(destination, "x", headers)
+
+
+async def test_the_name_of_a_user_is_a_text() -> None:
+    messaging, _, _ = make_messaging()
+    for name in (User("ann"), None, 5):
+        with pytest.raises(TypeError, match=r"^the name of a user is a str"):
+            await messaging.send_to_user(name, "/queue/me", "hi")  # type: ignore[arg-type]
+
+
+async def test_a_destination_of_a_user_goes_without_the_prefix() -> None:
+    messaging, _, _ = make_messaging()
+    with pytest.raises(UsageError, match="goes without the user prefix"):
+        await messaging.send_to_user("ann", "/user/queue/me", "hi")
 
 
 async def test_a_user_is_reached_in_every_connection_that_has_subscribed_and_in_no_other() -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import product
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sockbridge.errors import BadFrame, SessionClosed
 from sockbridge.sockjs.framing import FRAMED, RAW, Binary, Framing
-from sockbridge.stomp.frame import AckMode, Frame
+from sockbridge.stomp.frame import AckMode, Command, Frame
 from sockbridge.stomp.subscription import MAX_HEADER, MAX_HEADERS, Subscription, subscription_key
-from tests.stomp.fakes import RecordingCarrier, login, make_frame, make_message, subscribe
+from tests.fakes import GUARD
+from tests.stomp.fakes import RecordingCarrier, login, make_connection, make_frame, make_message, subscribe
 
 ACK_MODES = [AckMode.AUTO, AckMode.CLIENT, AckMode.CLIENT_INDIVIDUAL]
 OCTETS = b"\xff\x00\xfe"
@@ -193,6 +196,136 @@ def test_what_is_sent_to_an_automatic_subscription_waits_for_none() -> None:
     subscribe(connection, id="other", ack="client")
     subscribe(connection).deliver(make_message(7))
     assert connection.settle(make_frame("ACK", id="2-7")) is None
+
+
+# For a broker.
+
+
+@pytest.mark.parametrize("watch", [None, pass_on])
+@pytest.mark.parametrize("framing", [FRAMED, RAW])
+@pytest.mark.parametrize(("version", "ack"), list(product(["1.0", "1.1", "1.2"], ACK_MODES)))
+@pytest.mark.parametrize("body", [b"hello", OCTETS])
+def test_headers_for_one_subscriber_alone_are_told_to_nobody_else(
+    version: str, ack: str, framing: Framing, watch: object, body: bytes
+) -> None:
+    (one, carrier), (two, others) = (subscribed(version, ack, framing, watch=watch) for _ in range(2))
+    message = make_message(7, body=body, headers={"x": "1"})
+    is_told = one.deliver(message, {"redelivered": "true", "x-delivery-count": "3"})
+    two.deliver(message)
+    assert is_told is (framing is RAW or body is not OCTETS)
+    if not is_told:
+        assert carrier.take() == others.take() == []
+        return
+    (frame,), (plain,) = carrier.take(), others.take()
+    assert frame.body == plain.body == body
+    assert frame.headers == {**plain.headers, "redelivered": "true", "x-delivery-count": "3"}
+    assert len(message.wordings) <= 1, "what is equal is worded once all the same"
+
+
+@pytest.mark.parametrize("watch", [None, pass_on])
+@pytest.mark.parametrize("ack", [AckMode.CLIENT, AckMode.CLIENT_INDIVIDUAL])
+def test_what_is_lent_looks_the_same_and_never_counts_as_acknowledged(ack: str, watch: object) -> None:
+    connection, carrier = login(watch=watch, max_unsettled=1)  # type: ignore[arg-type]
+    subscription = subscribe(connection, ack=ack)
+    message = make_message(1)
+    assert subscription.deliver(message)
+    assert subscription.lend(message)
+    given, lent = carrier.take()
+    assert given.headers == lent.headers
+    for serial in range(2, 6):
+        assert subscription.lend(make_message(serial), {"x-delivery-count": "1"})
+    assert connection.settle(make_frame("ACK", id="1-2")) == (subscription, [1, 2] if ack == "client" else [2])
+
+
+@pytest.mark.parametrize("watch", [None, pass_on])
+@pytest.mark.parametrize("ack", ACK_MODES)
+def test_what_cannot_be_said_is_told_to_the_broker_and_waits_for_no_ack(ack: str, watch: object) -> None:
+    """SockJS carries text alone."""
+    connection, carrier = login(watch=watch)  # type: ignore[arg-type]
+    subscription = subscribe(connection, ack=ack)
+    assert subscription.deliver(make_message(1, body=OCTETS)) is False
+    if ack != "auto":
+        assert subscription.lend(make_message(2, body=OCTETS)) is False
+        for token in ("1-1", "1-2"):
+            with pytest.raises(BadFrame):
+                connection.settle(make_frame("ACK", id=token))
+    assert carrier.take() == []
+
+
+def test_what_an_interceptor_drops_is_not_told_either() -> None:
+    connection, _ = login(watch=lambda connection, frame: None if frame.command is Command.MESSAGE else frame)
+    subscription = subscribe(connection, ack="client")
+    assert subscription.lend(make_message(1)) is False
+    with pytest.raises(BadFrame):
+        connection.settle(make_frame("ACK", id="1-1"))
+
+
+def test_a_subscription_says_whose_it_is() -> None:
+    connection, _ = login(user="ann")
+    one, two = subscribe(connection, id="one"), subscribe(connection, id="two")
+    guest = subscribe(login()[0])
+    assert one.owner == two.owner != guest.owner
+    assert len({one.owner, two.owner, guest.owner}) == 2
+    assert (one.user, guest.user) == ("ann", None)
+
+
+@pytest.mark.parametrize(
+    ("connect", "subscribes", "client_id"),
+    [(None, None, None), ("tab", None, "tab"), (None, "desk", "desk"), ("tab", "desk", "desk"), ("tab", "", "tab")],
+)
+def test_the_client_is_named_by_its_subscribe_or_else_by_its_connect(
+    connect: str | None, subscribes: str | None, client_id: str | None
+) -> None:
+    connection, _ = make_connection()
+    headers = {} if connect is None else {"client_id": connect}
+    connection.accept(make_frame("CONNECT", accept_version="1.2", **headers), None, 0.0)
+    headers = {} if subscribes is None else {"client_id": subscribes}
+    assert subscribe(connection, **headers).client_id == client_id
+
+
+async def test_a_subscription_is_as_ready_as_its_connection() -> None:
+    connection, carrier = login()
+    subscription = subscribe(connection)
+    assert subscription.is_ready
+    await subscription.drain()
+    carrier.is_drained = False
+    assert not subscription.is_ready
+    draining = asyncio.create_task(subscription.drain())
+    carrier.take_in()
+    await asyncio.wait_for(draining, GUARD)
+    connection.close()
+    assert not subscription.is_ready
+    with pytest.raises(SessionClosed):
+        await subscription.drain()
+
+
+async def test_a_subscription_that_was_struck_out_takes_nothing_more_though_its_connection_does() -> None:
+    """What it would get is for others."""
+    connection, carrier = login()
+    subscription = subscribe(connection)
+    assert not subscription.is_over
+    carrier.is_drained = False
+    draining = asyncio.create_task(subscription.drain())
+    connection.unsubscribe("s")
+    again = subscribe(connection)
+    carrier.take_in()
+    assert (subscription.is_over, again.is_over) == (True, False)
+    assert (subscription.is_ready, again.is_ready) == (False, True)
+    with pytest.raises(SessionClosed):
+        await asyncio.wait_for(draining, GUARD)
+    await again.drain()
+
+
+def test_who_is_evicted_is_told_why_and_its_connection_ends() -> None:
+    connection, carrier = login()
+    subscription = subscribe(connection)
+    subscription.evict("taken over")
+    subscription.evict("taken over")
+    (error,) = carrier.take()
+    assert (error.command, error.headers["message"]) == (Command.ERROR, "taken over")
+    assert connection.has_ended
+    assert subscription.deliver(make_message())  # it goes nowhere
+    assert carrier.take() == []
 
 
 # What is kept of the SUBSCRIBE.

@@ -357,14 +357,15 @@ class Replay:
         return offset if known is stream else 0
 
     def _next(self, limit: int) -> Iterator[tuple[Stream, Kept]]:
-        several = []
+        # Of several destinations in the order of their publishing; there may be thousands, and the next ones come from
+        # those that have the oldest.
+        oldest = []
         for destination, stream in self._histories.matching(self.subscriber.pattern):
-            following = stream.after(self._offset_of(destination, stream), limit)
-            several.append([(stream, kept) for kept in following])
-        if len(several) == 1:
-            return iter(several[0])
-        # Of several destinations in the order of their publishing.
-        return itertools.islice(heapq.merge(*several, key=lambda item: item[1].message.serial), limit)
+            oldest += [(stream, kept) for kept in stream.after(self._offset_of(destination, stream), 1)]
+        if len(oldest) > limit:
+            oldest = heapq.nsmallest(limit, oldest, key=_serial)
+        several = ([(stream, kept) for kept in stream.after(first.offset - 1, limit)] for stream, first in oldest)
+        return itertools.islice(heapq.merge(*several, key=_serial), limit)
 
     def _give(self, stream: Stream, kept: Kept) -> None:
         destination = kept.message.destination
@@ -377,6 +378,10 @@ class Replay:
         gap, self._gap = self._gap, ""
         self._counters.missed += lost
         return {X_MISSED: gap or str(lost)} if gap or lost else None
+
+
+def _serial(item: tuple[Stream, Kept]) -> int:
+    return item[1].message.serial
 
 
 def since_of(subscriber: Subscriber) -> Since | None:

@@ -1,0 +1,65 @@
+"""What holding a message costs, and how much may be held."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sockbridge.errors import QueueFull
+from sockbridge.stomp.broker.holding import Budget, size_of
+from sockbridge.stomp.codec import PreparedMessage
+
+
+@pytest.mark.parametrize(
+    ("destination", "headers", "body", "size"),
+    [
+        ("/a", {}, b"", 2),
+        ("/a", {}, b"hello", 7),
+        ("/a", {"x": "12"}, b"hello", 10),
+        ("/a", {"x": "12", "yy": ""}, b"", 7),
+        ("/a", {}, "\u00e9".encode(), 4),
+        ("/\u00e9", {"\u00e9": "\U0001f600"}, b"", 4),
+    ],
+)
+def test_the_size_of_a_message_is_all_that_it_says(
+    destination: str, headers: dict[str, str], body: bytes, size: int
+) -> None:
+    assert size_of(PreparedMessage(1, destination, headers, body)) == size
+
+
+def test_a_budget_has_room_up_to_its_limit() -> None:
+    budget = Budget(10)
+    assert budget.has_room(10)
+    assert not budget.has_room(11)
+    budget.held = 4
+    assert budget.has_room(6)
+    assert not budget.has_room(7)
+
+
+def test_what_takes_no_room_always_has_some() -> None:
+    budget = Budget(10)
+    budget.held = 10
+    assert budget.has_room(0)
+    assert budget.has_room(-1)
+
+
+def test_a_budget_that_is_overdrawn_has_no_room() -> None:
+    budget = Budget(10)
+    budget.held = 11
+    assert not budget.has_room(0)
+
+
+def test_the_error_of_a_full_broker_names_the_limit() -> None:
+    error = Budget(10).is_full()
+    assert isinstance(error, QueueFull)
+    assert str(error) == "the broker may hold max_size (10) bytes"
+
+
+@given(st.integers(1, 100), st.lists(st.integers(0, 60)))
+def test_who_asks_first_never_holds_more_than_the_limit(limit: int, sizes: list[int]) -> None:
+    budget = Budget(limit)
+    for size in sizes:
+        if budget.has_room(size):
+            budget.held += size
+        assert budget.held <= limit

@@ -381,10 +381,7 @@ class StompConnection:
             BadFrame: without an id, or of a message that was never sent or is settled already.
         """
         message = self._acknowledged(frame)
-        settled = self._unsettled.settle(*message) if message and self._unsettled is not None else None
-        if settled and self.version is Version.V1_1 and settled[0].id != frame.headers[SUBSCRIPTION]:
-            raise BadFrame(f"{frame.command} of another subscription's message")
-        return settled
+        return self._unsettled.settle(*message) if message and self._unsettled is not None else None
 
     def check_settles(self, frames: Iterable[Frame]) -> None:
         """Could ``settle`` do these now, one after the other? For what waits for its transaction.
@@ -408,6 +405,9 @@ class StompConnection:
             return None
         if not (dash and _is_number(ordinal) and _is_number(serial)) or not 0 < int(ordinal) <= self._ordinal:
             raise BadFrame(f"{frame.command} of an unknown message", ascii(token[:100]))
+        owner = self._unsettled.id_of(int(ordinal)) if self._unsettled is not None else None
+        if self.version is Version.V1_1 and owner not in (None, frame.headers[SUBSCRIPTION]):
+            raise BadFrame(f"{frame.command} of another subscription's message")
         return int(ordinal), int(serial)
 
     @property

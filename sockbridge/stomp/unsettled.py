@@ -11,6 +11,7 @@ Spec: STOMP 1.2, "ACK", "NACK"; docs/stomp-conformance.md, section 3.
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
 from collections.abc import Iterable
 
@@ -51,6 +52,11 @@ class Unsettled:
         if len(self._waiting) > self._limit:
             (_, oldest), _ = self._waiting.popitem(last=False)
             self._forgotten = max(self._forgotten, oldest)
+
+    def id_of(self, ordinal: int) -> str | None:
+        """The id of that subscription; None if it has ended, or has none."""
+        subscription = self._subscriptions.get(ordinal)
+        return None if subscription is None else subscription.id
 
     def check(self, messages: Iterable[tuple[int, int]]) -> None:
         """Could ``settle`` do these now, one after the other?
@@ -110,12 +116,7 @@ class Unsettled:
         sent: Iterable[int] = lent
         if serial not in lent:
             sent = (number for owner, number in self._waiting if owner == ordinal)
-        covered = []
-        for number in sent:
-            covered.append(number)
-            if number == serial:
-                break
-        return covered
+        return [*itertools.takewhile(lambda number: number != serial, sent), serial]
 
 
 def _unknown(ordinal: int, serial: int) -> BadFrame:

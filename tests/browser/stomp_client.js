@@ -100,9 +100,9 @@ class Tab {
     return frame.headers;
   }
 
-  // An Inbox that gets what is published from now on.
-  async subscribe(destination, headers = {}) {
-    const inbox = new Inbox(this);
+  // An Inbox that gets what is published from now on; `act` is called with each message as it comes.
+  async subscribe(destination, headers = {}, act = () => {}) {
+    const inbox = new Inbox(this, act);
     await this.confirm((receipt) => {
       inbox.subscription = this.client.subscribe(destination, (message) => inbox.add(message), {
         ...headers,
@@ -128,14 +128,16 @@ class Tab {
 
 // The messages of one subscription.
 class Inbox {
-  constructor(tab) {
+  constructor(tab, act = () => {}) {
     this.tab = tab;
+    this.act = act;
     this.messages = [];
     this.subscription = null;
   }
 
   add(message) {
     this.messages.push(message);
+    this.act(message);
     this.tab.look();
   }
 

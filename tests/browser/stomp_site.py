@@ -140,6 +140,7 @@ class StompSite:
         self,
         authenticate: Callable[[stomp.Login], Awaitable[stomp.User]] | None = None,
         *,
+        broker: stomp.EmbeddedBroker | None = None,
         policy: list[stomp.Rule] | None = None,
         mount: Mapping[str, object] | None = None,
         **options: object,
@@ -147,6 +148,7 @@ class StompSite:
         """
         Args:
             authenticate: None lets guests in.
+            broker: None has topics alone.
             policy: None lets clients send to topics as well.
             mount: options of the endpoint.
             options: of ``StompServer``.
@@ -155,7 +157,7 @@ class StompSite:
         rules = [stomp.Rule.connect(everybody), stomp.Rule.subscribe("**", everybody), stomp.Rule.send("**", everybody)]
         self.witness = Witness()
         self.server = stomp.StompServer(
-            stomp.EmbeddedBroker(topics=["/topic"]),
+            broker or stomp.EmbeddedBroker(topics=["/topic"]),
             controllers=[make_controller()],
             authenticate=authenticate,
             policy=rules if policy is None else policy,

@@ -186,6 +186,10 @@ class Site:
         assert await peer.logged_in()
         return peer
 
+    async def dismiss(self) -> None:
+        """Close all clients now."""
+        await self._stack.aclose()
+
 
 def assert_nothing_left(server: StompServer) -> None:
     """Nobody is there, so nothing may be held for anybody."""

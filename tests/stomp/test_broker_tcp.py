@@ -70,7 +70,7 @@ async def here() -> AsyncIterator[Site]:
     """A server with a broker and a TCP listener; at its end nothing may be lent to a client that has gone."""
     async with site(make_server, tcp={"shutdown_grace": 0.1}, disconnect_delay=0.05) as running:
         yield running
-        await running._stack.aclose()
+        await running.dismiss()
         await until(lambda: len(running.server) == 0)
         for queue in broker_of(running).queues.values():
             assert (queue.lent, queue.consumers) == (0, 0), queue

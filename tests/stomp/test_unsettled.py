@@ -106,6 +106,13 @@ def test_a_subscription_that_nobody_watches_has_nothing_to_settle() -> None:
     assert unsettled.settle(2, 1) is None
 
 
+def test_whose_messages_they_are_is_known_while_the_subscription_lasts() -> None:
+    unsettled, (first, _) = watching("client", "client-individual")
+    assert [unsettled.id_of(ordinal) for ordinal in (1, 2, 3)] == ["0", "1", None]
+    unsettled.forget(first)
+    assert [unsettled.id_of(ordinal) for ordinal in (1, 2)] == [None, "1"]
+
+
 def test_with_a_subscription_what_it_was_sent_is_forgotten() -> None:
     unsettled, (first, _) = watching("client", "client", sent=3)
     unsettled.forget(first)

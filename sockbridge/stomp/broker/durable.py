@@ -18,6 +18,7 @@ Spec: none in STOMP; docs/stomp-conformance.md, section 11.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
@@ -79,9 +80,11 @@ class Durable:
 class Durables:
     """The durable subscriptions of one broker."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, limit_per_user: int) -> None:
         self._limit = limit
+        self._limit_per_user = limit_per_user
         self._by_key: dict[Key, Durable] = {}
+        self._counts: Counter[str | None] = Counter()  # of each user
 
     def __len__(self) -> int:
         """How many there are."""
@@ -101,11 +104,19 @@ class Durables:
         """
         if len(self._by_key) >= self._limit:
             raise BadFrame("too many durable subscriptions", f"the limit is {self._limit}, of all clients")
+        user = durable.key.user
+        if self._counts[user] >= self._limit_per_user:
+            raise BadFrame("too many durable subscriptions", f"the limit is {self._limit_per_user}, of one user")
+        self._counts[user] += 1
         self._by_key[durable.key] = durable
 
     def discard(self, durable: Durable) -> None:
         """It is over."""
+        user = durable.key.user
         del self._by_key[durable.key]
+        self._counts[user] -= 1
+        if not self._counts[user]:
+            del self._counts[user]
 
 
 def key_of(subscriber: Subscriber) -> Key | None:

@@ -22,7 +22,7 @@ import msgspec
 from ...errors import BadFrame, InvalidOption, QueueFull, UsageError
 from ..codec import PreparedMessage
 from ..counters import BrokerCounters
-from ..destinations import has_prefix, has_wildcard
+from ..destinations import fault_of, has_prefix, has_wildcard
 from ..frame import CONTENT_TYPE, REQUEUE
 from .base import MakeMessage, Subscriber
 from .distribution import Queues
@@ -331,11 +331,11 @@ class EmbeddedBroker:
         self._timer = asyncio.get_running_loop().call_later(TICK, self._look)
 
     def _look(self) -> None:
+        self._set_timer()
         now = clock()
         self.queues.expire(now)
         self._topics.expire(now)
         self._log_losses()
-        self._set_timer()
 
     def _log_losses(self) -> None:
         # One line for all that was lost since the last look, however much it was.
@@ -365,7 +365,11 @@ class EmbeddedBroker:
         if not destination:
             return f"{self.queue_prefixes[0].rstrip('/')}/{DEAD_LETTERS}" if self.queue_prefixes else ""
         prefixes = (*self.topics, *self.queue_prefixes)
-        if has_wildcard(destination) or not any(has_prefix(destination, prefix) for prefix in prefixes):
+        if (
+            fault_of(destination)
+            or has_wildcard(destination)
+            or not any(has_prefix(destination, prefix) for prefix in prefixes)
+        ):
             raise InvalidOption(f"dead_letters is a topic or a queue of this broker, not {destination!r}")
         return destination
 

@@ -6,14 +6,21 @@ Does not know: who holds what.
 
 from __future__ import annotations
 
+from typing import Final
+
 from ...errors import QueueFull
 from ..codec import PreparedMessage
 
+OVERHEAD: Final = 500
+"""Bytes that a message costs besides what it says: objects, containers, the place in a queue (bench.backlog)."""
+
 
 def size_of(message: PreparedMessage) -> int:
-    """Bytes of the body and the headers of ``message``; characters of headers count as one each."""
+    """Bytes that holding ``message`` costs, about: what it says, and ``OVERHEAD``. Characters of headers count as one
+    each. What it was worded as for subscribers is not in it."""
     headers = message.headers
-    return len(message.body) + len(message.destination) + sum(map(len, headers)) + sum(map(len, headers.values()))
+    text = len(message.destination) + sum(map(len, headers)) + sum(map(len, headers.values()))
+    return OVERHEAD + text + len(message.body)
 
 
 class Budget:

@@ -29,13 +29,15 @@ class BrokerOptionArguments(TypedDict, total=False):
     max_history_size: int
     durable_grace: float
     max_durables: int
+    max_durables_per_user: int
     max_durable_length: int
     max_size: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerOptions:
-    """The limits of an embedded broker. Seconds are floats, sizes are bytes of bodies and headers.
+    """The limits of an embedded broker. Seconds are floats, sizes are bytes: of bodies and headers, and 500 for each
+    message, about what it costs besides.
 
     Attributes:
         prefetch: messages that a consumer of a queue has at a time without having acknowledged them, where its
@@ -45,14 +47,15 @@ class BrokerOptions:
         on_queue_full: ``"refuse"`` answers the SEND with ERROR; ``"drop_oldest"`` moves the oldest that waits to the
             dead letters.
         max_queues: that hold a message or have a consumer. 10000.
-        max_queue_length: messages that wait in one queue. 10000.
-        max_queue_size: of the messages that wait in one queue. 67108864.
+        max_queue_length: messages of one queue, with those that its consumers have not settled. 10000.
+        max_queue_size: of these messages. 67108864.
         max_temporary_queues: of one connection. 100.
         max_histories: destinations whose messages are kept for replay; beyond it the one that was quiet for longest
             is forgotten. 10000.
         max_history_size: of what is kept for one destination. 4194304.
         durable_grace: seconds that a durable subscription outlives its connection. 300.
         max_durables: durable subscriptions, of all clients. 10000.
+        max_durables_per_user: of one user, however many clients; all guests together are one. 100.
         max_durable_length: messages that wait for one of them; beyond it the oldest is dropped, and the client told
             how many. 1000.
         max_size: of all that the broker holds, together. 268435456.
@@ -70,6 +73,7 @@ class BrokerOptions:
     max_history_size: int = 4 * 1024 * 1024
     durable_grace: float = 300.0
     max_durables: int = 10_000
+    max_durables_per_user: int = 100
     max_durable_length: int = 1000
     max_size: int = 256 * 1024 * 1024
 

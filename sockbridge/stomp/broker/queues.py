@@ -45,12 +45,16 @@ SLACK: Final = 64
 
 
 class Death(enum.StrEnum):
-    """Why a message went to the dead letters, as RabbitMQ words it."""
+    """Why a message went to the dead letters, as RabbitMQ words it.
+
+    ``undeliverable`` is ours: none of the consumers can be told it.
+    """
 
     REJECTED = "rejected"
     EXPIRED = "expired"
     OVERFLOW = "maxlen"
     DELIVERY_LIMIT = "delivery_limit"
+    UNDELIVERABLE = "undeliverable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,7 @@ class Place(enum.Enum):
 class Entry:
     """One message of one queue."""
 
-    __slots__ = ("deliveries", "expires_at", "message", "number", "place", "size")
+    __slots__ = ("deliveries", "expires_at", "message", "number", "place", "refused_by", "size")
 
     def __init__(self, message: PreparedMessage, number: int, size: int, expires_at: float | None) -> None:
         self.message = message
@@ -102,15 +106,20 @@ class Entry:
         self.expires_at = expires_at
         self.deliveries = 0
         self.place = Place.WAITING
+        self.refused_by: set[int] = _NOBODY  # numbers of consumers who cannot be told
+
+
+_NOBODY: Final[set[int]] = set()
 
 
 class Consumer:
     """One subscriber of a queue, and what it has been lent, by serial."""
 
-    __slots__ = ("is_listed", "lent", "prefetch", "subscriber")
+    __slots__ = ("is_listed", "lent", "number", "prefetch", "subscriber")
 
-    def __init__(self, subscriber: Subscriber, prefetch: int) -> None:
+    def __init__(self, subscriber: Subscriber, prefetch: int, number: int) -> None:
         self.subscriber = subscriber
+        self.number = number
         self.prefetch = prefetch
         self.lent: dict[int, Entry] = {}
         self.is_listed = False  # among those who may get the next message
@@ -133,6 +142,7 @@ class Queue:
         "_expiries",
         "_left_over",
         "_lent",
+        "_lent_size",
         "_limits",
         "_missed",
         "_number",
@@ -158,6 +168,7 @@ class Queue:
         self._waiting_count = 0
         self._size = 0  # of what waits
         self._lent = 0
+        self._lent_size = 0
         self._expiries: list[tuple[float, int, Entry]] = []  # a heap, by time
         self._consumers: dict[Subscriber, Consumer] = {}
         self._ready: deque[Consumer] = deque()
@@ -213,10 +224,12 @@ class Queue:
         Raises:
             QueueFull: there is none, nor is it made.
         """
-        limits, drops = self._limits, self._limits.drops
-        if not drops and self._waiting_count + count > limits.length:
-            raise QueueFull(f"{self.name} holds max_queue_length ({limits.length}) messages")
-        if size > limits.size or (not drops and self._size + size > limits.size):
+        limits, held = self._limits, 0
+        if not limits.drops:  # what consumers have may come back, and must find its place
+            held = self._size + self._lent_size
+            if self._waiting_count + self._lent + count > limits.length:
+                raise QueueFull(f"{self.name} holds max_queue_length ({limits.length}) messages")
+        if held + size > limits.size:
             raise QueueFull(f"{self.name} may hold max_queue_size ({limits.size}) bytes")
         if not self._budget.has_room(size - self.size_to_drop):
             raise self._budget.is_full()
@@ -269,7 +282,8 @@ class Queue:
         Args:
             prefetch: how many it may have at a time without having settled them.
         """
-        self._consumers[subscriber] = Consumer(subscriber, prefetch)
+        self._number += 1
+        self._consumers[subscriber] = Consumer(subscriber, prefetch, self._number)
         self.wake(subscriber)
 
     def remove(self, subscriber: Subscriber, now: float) -> None:
@@ -306,12 +320,12 @@ class Queue:
             if entry is None:
                 continue
             if is_accepted:
-                self._lent -= 1
+                self._take_from_consumer(entry)
                 self._finish(entry)
             elif requeue:
                 self._return(entry, now)
             else:
-                self._lent -= 1
+                self._take_from_consumer(entry)
                 self._bury(entry, Death.REJECTED)
         self.wake(subscriber)
 
@@ -327,43 +341,57 @@ class Queue:
             True if the limit was met, and there is more to do.
         """
         for _ in range(limit):
-            if not self._waiting_count:
-                return False
-            consumer = self._next_consumer()
-            if consumer is None:
+            if not (self._waiting_count and self._ready):
                 return False
             entry = self._take_first(now)
             if entry is None:
                 return False
-            self._give(entry, consumer, now)
+            consumer = self._next_consumer(entry)
+            if consumer is not None:
+                self._give(entry, consumer)
+            elif self._is_refused_by_all(entry):
+                self._bury(entry, Death.UNDELIVERABLE)
+            else:
+                self._put_back(entry)
+                return False
         return bool(self._waiting_count and self._ready)
 
-    def _next_consumer(self) -> Consumer | None:
-        while self._ready:
+    def _next_consumer(self, entry: Entry) -> Consumer | None:
+        for _ in range(len(self._ready)):
             consumer = self._ready[0]
             if not consumer.subscriber.is_ready:
                 self.stalled.append(consumer.subscriber)
             elif len(consumer.lent) < consumer.prefetch:
                 self._ready.rotate(-1)
-                return consumer
+                if consumer.number not in entry.refused_by:
+                    return consumer
+                continue
             consumer.is_listed = False
             self._ready.popleft()
         return None
 
-    def _give(self, entry: Entry, consumer: Consumer, now: float) -> None:
-        entry.deliveries += 1
-        entry.place = Place.LENT
-        self._lent += 1
+    def _is_refused_by_all(self, entry: Entry) -> bool:
+        refused_by = entry.refused_by
+        return bool(refused_by) and all(one.number in refused_by for one in self._consumers.values())
+
+    def _give(self, entry: Entry, consumer: Consumer) -> None:
         subscriber, message = consumer.subscriber, entry.message
         give = subscriber.deliver if subscriber.ack is AckMode.AUTO else subscriber.lend
+        entry.deliveries += 1
         if not give(message, self._headers(entry)):
-            self._return(entry, now)  # it cannot be told to this client; another may have better luck
+            # It cannot be told to this client, so that was no try; another may have better luck.
+            entry.deliveries -= 1
+            entry.refused_by = {*entry.refused_by, consumer.number}
+            self._put_back(entry)
             return
+        entry.place = Place.LENT
+        self._lent += 1
+        self._lent_size += entry.size
         self._missed = 0
         self._counters.delivered += 1
         self._counters.redelivered += entry.deliveries > 1
         if subscriber.ack is AckMode.AUTO:
-            self._lent -= 1
+            self._take_from_consumer(entry)
             self._finish(entry)
         else:
             consumer.lent[message.serial] = entry
@@ -390,17 +418,24 @@ class Queue:
         return None
 
     def _return(self, entry: Entry, now: float) -> None:
-        # From its consumer, to its old place: it is older than all that were never given out.
-        self._lent -= 1
+        self._take_from_consumer(entry)
         if entry.expires_at is not None and now >= entry.expires_at:
             self._bury(entry, Death.EXPIRED)
         elif entry.deliveries >= self._limits.deliveries:
             self._bury(entry, Death.DELIVERY_LIMIT)
         else:
-            entry.place = Place.WAITING
-            heapq.heappush(self._returned, (entry.number, entry))
-            self._waiting_count += 1
-            self._size += entry.size
+            self._put_back(entry)
+
+    def _put_back(self, entry: Entry) -> None:
+        # To its old place: it is older than all that were never given out.
+        entry.place = Place.WAITING
+        heapq.heappush(self._returned, (entry.number, entry))
+        self._waiting_count += 1
+        self._size += entry.size
+
+    def _take_from_consumer(self, entry: Entry) -> None:
+        self._lent -= 1
+        self._lent_size -= entry.size
 
     def _finish(self, entry: Entry) -> None:
         self._strike_out(entry)
@@ -434,7 +469,7 @@ class Queue:
         self._expiries.clear()
         self._consumers.clear()
         self._ready.clear()
-        self._waiting_count = self._size = self._lent = self._left_over = 0
+        self._waiting_count = self._size = self._lent = self._lent_size = self._left_over = 0
         return len(entries)
 
     def take_dead(self) -> Sequence[Dead]:

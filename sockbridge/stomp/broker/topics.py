@@ -56,7 +56,7 @@ class Topics:
         self._queues = queues
         self._pacer = pacer
         self._counters = counters
-        self._durables = Durables(options.max_durables)
+        self._durables = Durables(options.max_durables, options.max_durables_per_user)
         self._subscribers: PatternTable[Sink] = PatternTable(separator)
         self._stand_ins: dict[Subscriber, Durable | Replay] = {}
 
@@ -170,6 +170,8 @@ class Topics:
         prefetch = prefetch_of(subscriber, self._options.prefetch, self._options.max_prefetch)
         durable = self._durables.find(key)
         is_resumed = durable is not None
+        if durable is not None and durable.subscriber is not None and durable.subscriber.owner == subscriber.owner:
+            raise BadFrame("this durable subscription is the client's already")
         if durable is None:
             durable = Durable(key, self._queues.make_durable(key.destination), self._put_aside)
             self._durables.add(durable)

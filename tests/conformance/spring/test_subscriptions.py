@@ -6,7 +6,7 @@ import pytest
 
 from sockbridge.stomp import EmbeddedBroker
 
-from ..stomp.site import CARRIERS, Site
+from ..stomp.site import CARRIERS, OPEN_POLICY, Site
 from .application import serve_spring
 
 PATTERNS = {
@@ -203,3 +203,32 @@ async def test_36_an_abort_discards(site: Site, carrier: str) -> None:
     await client.send("ABORT", {"transaction": "t"})
     await client.publish("/app/echo", "y")
     assert (await client.message()).text == "y"
+
+
+@pytest.mark.parametrize("way", ["NACK", "UNSUBSCRIBE", "DISCONNECT", "gone"])
+@pytest.mark.parametrize("carrier", CARRIERS)
+async def test_36_what_was_not_acknowledged_comes_again_with_redelivered(carrier: str, way: str) -> None:
+    """Rule 7.36: where ``/queue`` is one of queues; Spring's simple broker gives everybody everything, once."""
+    broker = EmbeddedBroker(topics=["/topic"], queues=["/queue"])
+    async with serve_spring({"disconnect_delay": 0.3}, broker=broker, policy=OPEN_POLICY) as spring:
+        site = spring.site
+        client, other = await site.connect(carrier), await site.connect(carrier)
+        await client.subscribe("/queue/jobs", ack="client-individual")
+        await site.server.messaging.send("/queue/jobs", "job")
+        frame = await client.message()
+        assert "redelivered" not in frame.headers
+        if way == "NACK":
+            await client.send("NACK", client.settling(frame))
+            other = client
+        elif way == "UNSUBSCRIBE":
+            await client.ask("UNSUBSCRIBE", {"id": "sub-0"})
+        elif way == "DISCONNECT":
+            await client.ask("DISCONNECT")
+        else:
+            await client.vanish()
+        if other is not client:
+            await other.send("SUBSCRIBE", {"id": "1", "destination": "/queue/jobs", "ack": "client-individual"})
+        again = await other.message()
+        assert (again.text, again.headers["redelivered"]) == ("job", "true")
+        assert await other.acknowledge(again) == []
+        assert broker.counters.settled == 1

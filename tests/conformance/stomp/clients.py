@@ -176,14 +176,34 @@ class Client(abc.ABC):
 
     async def ask(self, command: str, headers: Headers = (), body: str | bytes = "") -> list[ServerFrame]:
         """One frame with a receipt; gives what came before its RECEIPT."""
+        earlier, told = await self.inquire(command, headers, body)
+        assert told == {}
+        return earlier
+
+    async def inquire(
+        self, command: str, headers: Headers = (), body: str | bytes = ""
+    ) -> tuple[list[ServerFrame], Mapping[str, str]]:
+        """The same where the RECEIPT says more; gives that as well."""
         number = f"r-{next(self._numbers)}"
         pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
         await self.send(command, [*pairs, ("receipt", number)], body)
         earlier: list[ServerFrame] = []
         while (frame := await self.receive()).command != "RECEIPT":
             earlier.append(frame)
-        assert frame.headers == {"receipt-id": number}
-        return earlier
+        told = dict(frame.headers)
+        assert told.pop("receipt-id") == number
+        return earlier, told
+
+    async def acknowledge(self, *frames: ServerFrame, command: str = "ACK", **headers: str) -> list[ServerFrame]:
+        """ACK, or NACK, of each, as the version wants it; gives what has come meanwhile."""
+        return [came for frame in frames for came in await self.ask(command, {**self.settling(frame), **headers})]
+
+    def settling(self, frame: ServerFrame) -> dict[str, str]:
+        """The headers that an ACK of ``frame`` needs."""
+        if self.version == "1.2":
+            return {"id": frame.headers["ack"]}
+        id = {"message-id": frame.headers["message-id"]}
+        return id if self.version == "1.0" else {**id, "subscription": frame.headers["subscription"]}
 
     async def settle(self) -> list[ServerFrame]:
         """What has been sent to this client so far: it asks for something without effect, and waits for the answer."""

@@ -80,6 +80,19 @@ class Site:
         await client.connect(version, headers)
         return client
 
+    @property
+    def broker(self) -> EmbeddedBroker:
+        """The server's."""
+        broker = self.server.broker
+        assert isinstance(broker, EmbeddedBroker)
+        return broker
+
+    async def put(self, destination: str, *bodies: str | int, **headers: str) -> None:
+        """Messages from somebody else, in this order; they have taken effect when this returns."""
+        publisher = await self.connect("tcp")
+        for body in bodies:
+            assert await publisher.ask("SEND", {"destination": destination, **headers}, str(body)) == []
+
     async def until(self, condition: Callable[[], bool]) -> None:
         """Let the server go round its loop until ``condition`` holds."""
         async with asyncio.timeout(GUARD):

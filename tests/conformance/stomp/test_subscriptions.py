@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .clients import Client, ServerFrame
+from .clients import ServerFrame
 from .site import ALL_CARRIERS, VERSIONS, Site
 
 MODERN = ("1.1", "1.2")
@@ -16,14 +16,6 @@ async def publish(site: Site, count: int = 1) -> None:
     publisher = await site.connect("tcp")
     for number in range(count):
         assert await publisher.ask("SEND", {"destination": "/topic/a"}, str(number)) == []
-
-
-def settling(client: Client, frame: ServerFrame) -> dict[str, str]:
-    """The headers that an ACK of ``frame`` needs."""
-    if client.version == "1.2":
-        return {"id": frame.headers["ack"]}
-    id = {"message-id": frame.headers["message-id"]}
-    return id if client.version == "1.0" else {**id, "subscription": frame.headers["subscription"]}
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -150,7 +142,7 @@ async def test_a_message_is_acknowledged_by_what_its_version_names(
     await publish(site)
     frame = await client.message()
     assert ("ack" in frame.headers) == (version == "1.2")
-    assert await client.ask(command, settling(client, frame)) == []
+    assert await client.ask(command, client.settling(frame)) == []
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -175,10 +167,10 @@ async def test_in_mode_client_an_ack_covers_what_came_before_it(site: Site, vers
     frames: dict[str, list[ServerFrame]] = {"one": [], "two": []}
     for frame in await client.messages(6):
         frames[frame.headers["subscription"]].append(frame)
-    assert await client.ask("ACK", settling(client, frames["one"][1])) == []
-    assert await client.ask("ACK", settling(client, frames["one"][2])) == []
-    assert await client.ask("ACK", settling(client, frames["two"][0])) == []  # the other one's are untouched
-    await client.send("ACK", settling(client, frames["one"][0]))
+    assert await client.ask("ACK", client.settling(frames["one"][1])) == []
+    assert await client.ask("ACK", client.settling(frames["one"][2])) == []
+    assert await client.ask("ACK", client.settling(frames["two"][0])) == []  # the other one's are untouched
+    await client.send("ACK", client.settling(frames["one"][0]))
     await client.refused("waits for none")
 
 
@@ -190,7 +182,7 @@ async def test_in_mode_client_individual_an_ack_covers_one_message(site: Site, v
     await publish(site, 3)
     frames = await client.messages(3)
     for index in (2, 0, 1):
-        assert await client.ask("ACK", settling(client, frames[index])) == []
+        assert await client.ask("ACK", client.settling(frames[index])) == []
 
 
 @pytest.mark.parametrize("mode", ACKING)
@@ -200,7 +192,7 @@ async def test_a_second_ack_is_an_error(site: Site, version: str, mode: str) -> 
     client = await site.connect("tcp", version)
     await client.subscribe("/topic/a", ack=mode)
     await publish(site)
-    headers = settling(client, await client.message())
+    headers = client.settling(await client.message())
     assert await client.ask("ACK", headers) == []
     await client.send("NACK", {**headers, "receipt": "r"})
     assert (await client.refused("waits for none")).headers["receipt-id"] == "r"

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from .site import ALL_CARRIERS, VERSIONS, Site
+from sockbridge.stomp import EmbeddedBroker
+
+from .clients import Client
+from .site import ALL_CARRIERS, VERSIONS, Site, serve_stomp
 
 TOPIC = {"destination": "/topic/a"}
+JOBS = "/queue/jobs"
+DONE = "/queue/done"
 
 
 @pytest.mark.parametrize("carrier", ALL_CARRIERS)
@@ -172,3 +177,128 @@ async def test_subscriptions_are_never_part_of_a_transaction(site: Site) -> None
     await client.subscribe("/topic/a", transaction="t")
     await client.publish("/topic/a", "x")
     assert (await client.message()).text == "x"
+
+
+# Over queues.
+
+
+async def waiting(site: Site, destination: str) -> list[str]:
+    """What waits in a queue; it is empty afterwards."""
+    client = await site.connect("tcp")
+    frames = await client.ask("SUBSCRIBE", {"id": "1", "destination": destination})
+    await client.ask("DISCONNECT")
+    return [frame.text for frame in frames]
+
+
+async def begun(client: Client) -> dict[str, str]:
+    """A transaction of ``client``; the header that makes a frame part of it."""
+    await client.ask("BEGIN", {"transaction": "t"})
+    return {"transaction": "t"}
+
+
+@pytest.mark.parametrize("carrier", ALL_CARRIERS)
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_commit_takes_a_job_and_puts_its_result_both_or_neither(version: str, carrier: str) -> None:
+    """Rule 4.14: STOMP 1.2, "COMMIT", "ABORT": SEND, ACK and NACK of a transaction apply in order at its COMMIT."""
+    async with serve_stomp(broker=EmbeddedBroker(queues=["/queue"]), disconnect_grace=0.2) as site:
+        client = await site.connect(carrier, version)
+        await client.subscribe(JOBS, ack="client-individual")
+        await site.put(JOBS, "job", "not now")
+        job, not_now = await client.messages(2)
+        for end in ("ABORT", "COMMIT"):
+            held = await begun(client)
+            await client.publish(DONE, f"{end} 1", **held)
+            await client.send("ACK", {**client.settling(job), **held})
+            await client.publish(DONE, f"{end} 2", **held)
+            assert await client.settle() == []
+            assert (site.broker.counters.settled, DONE in site.broker.queues) == (0, False)
+            assert await client.ask(end, held) == []
+        assert site.broker.counters.settled == 1
+        held = await begun(client)
+        await client.send("NACK", {**client.settling(not_now), **held})
+        assert await client.settle() == []
+        assert [frame.text for frame in await client.ask("COMMIT", held)] == ["not now"]
+        await client.ask("DISCONNECT")
+        assert await waiting(site, DONE) == ["COMMIT 1", "COMMIT 2"]
+        assert await waiting(site, JOBS) == ["not now"]
+
+
+@pytest.mark.parametrize(
+    ("command", "headers", "text"),
+    [
+        ("SEND", {"destination": "/queue/full"}, "max_queue_length (2)"),
+        ("SEND", {"destination": "/queue/another"}, "max_queues (3)"),
+        ("SEND", {"destination": "/queue/*"}, "no wildcards"),
+        ("SEND", {"destination": DONE, "expiration": "soon"}, "expiration is no number"),
+        ("SEND", {"destination": DONE, "x": "y" * 4000}, "max_queue_size (4000)"),
+        ("ACK", {"id": "1-999"}, "waits for none"),
+        ("NACK", {"id": "1-999"}, "waits for none"),
+    ],
+)
+async def test_a_commit_that_cannot_be_done_whole_is_an_error_and_nothing_of_it_happens(
+    command: str, headers: dict[str, str], text: str
+) -> None:
+    """Rule 4.15: sockbridge's own: all of it is checked before any of it has an effect."""
+    broker = EmbeddedBroker(queues=["/queue"], max_queue_length=2, max_queues=3, max_queue_size=4000)
+    async with serve_stomp(broker=broker) as site:
+        await site.put("/queue/full", "1", "2")
+        listener = await site.connect("tcp")
+        await listener.subscribe("/topic/a")
+        client = await site.connect("tcp")
+        await client.subscribe(JOBS, ack="client")
+        await site.put(JOBS, "job")
+        job = await client.message()
+        frames = [
+            ("SEND", {"destination": DONE}),
+            ("SEND", {"destination": "/topic/a"}),
+            ("ACK", client.settling(job)),
+            (command, headers),
+        ]
+        await client.send("BEGIN", {"transaction": "t"})
+        for one, own in frames:
+            await client.send(one, {**own, "transaction": "t"})
+        await client.send("COMMIT", {"transaction": "t", "receipt": "r"})
+        await client.refused(text)
+        await site.until(lambda: len(site.broker.queues.get(JOBS, ())) == 1)
+        assert (await waiting(site, DONE), await waiting(site, JOBS)) == ([], ["job"])
+        assert await waiting(site, "/queue/full") == ["1", "2"]
+        assert await listener.settle() == []
+
+
+async def test_a_commit_over_several_queues_fits_as_a_whole() -> None:
+    """Rule 4.15: each would fit, all together do not."""
+    for limit, text in ({"max_queues": 1}, "max_queues (1)"), ({"max_size": 20_000}, "max_size (20000)"):
+        broker = EmbeddedBroker(queues=["/queue"], **limit)  # type: ignore[arg-type]
+        async with serve_stomp(broker=broker) as site:
+            client = await site.connect("tcp")
+            held = await begun(client)
+            for number in range(2):
+                await client.publish(f"/queue/{number}", "x" * 12_000, **held)
+            await client.send("COMMIT", held)
+            await client.refused(text)
+            assert (len(site.broker.queues), site.broker.held) == (0, 0)
+
+
+@pytest.mark.parametrize("way", ["DISCONNECT", "fault", "gone"])
+@pytest.mark.parametrize("carrier", ALL_CARRIERS)
+async def test_a_transaction_that_is_lost_leaves_its_job_to_others(carrier: str, way: str) -> None:
+    """Rule 4.16: STOMP 1.2, "BEGIN": implicitly aborted; so what was acknowledged in it comes again."""
+    broker = EmbeddedBroker(queues=["/queue"])
+    async with serve_stomp(broker=broker, disconnect_grace=0.2, options={"disconnect_delay": 0.3}) as site:
+        client = await site.connect(carrier)
+        await client.subscribe(JOBS, ack="client")
+        await site.put(JOBS, "job")
+        job = await client.message()
+        held = await begun(client)
+        await client.send("ACK", {**client.settling(job), **held})
+        await client.publish(DONE, "done", **held)
+        await client.settle()
+        if way == "DISCONNECT":
+            await client.ask("DISCONNECT")
+        elif way == "fault":
+            await client.send("COMMIT", {"transaction": "another"})
+            await client.refused("unknown transaction")
+        else:
+            await client.vanish()
+        await site.until(lambda: len(site.broker.queues.get(JOBS, ())) == 1)
+        assert (await waiting(site, JOBS), await waiting(site, DONE)) == (["job"], [])

@@ -102,13 +102,13 @@ def change(target: type, name: str, replacement: Callable[..., Any]) -> Callable
 
 def unordered(self: Queue, entry: Any, now: float) -> None:
     """Puts what comes back to the end."""
-    self._lent -= 1
+    self._take_from_consumer(entry)
     self._budget.held -= entry.size
     self.put(entry.message, now)
     self._waiting[-1].deliveries = entry.deliveries
 
 
-def always_ready(self: Queue) -> Any:
+def always_ready(self: Queue, entry: Any) -> Any:
     """Gives without asking whether the client takes more."""
     for consumer in self._ready:
         if len(consumer.lent) < consumer.prefetch:
@@ -116,7 +116,7 @@ def always_ready(self: Queue) -> Any:
     return None
 
 
-def without_turns(self: Queue) -> Any:
+def without_turns(self: Queue, entry: Any) -> Any:
     """Always begins with the same consumer."""
     for consumer in self._ready:
         if consumer.subscriber.is_ready and len(consumer.lent) < consumer.prefetch:

@@ -120,7 +120,7 @@ async def test_one_may_look_at_all_while_some_go(bench: Bench) -> None:
 
 
 async def test_a_message_that_is_refused_leaves_no_queue_behind() -> None:
-    bench = Bench(max_queue_size=10)
+    bench = Bench(max_queue_size=SIZE)
     with pytest.raises(QueueFull):
         bench.put("x" * 100)
     assert (list(bench.queues), bench.counters.queued) == ([], 0)
@@ -291,7 +291,8 @@ async def test_a_dead_letter_says_where_why_and_after_how_many_tries_it_died(ben
 
 
 @pytest.mark.parametrize(
-    ("reason", "count"), [("expired", "0"), ("delivery_limit", "2"), ("maxlen", "0"), ("rejected", "1")]
+    ("reason", "count"),
+    [("expired", "0"), ("delivery_limit", "2"), ("maxlen", "0"), ("rejected", "1"), ("undeliverable", "1")],
 )
 async def test_whatever_a_message_dies_of_it_goes_to_the_dead_letters(reason: str, count: str) -> None:
     bench = Bench(max_deliveries=2, max_queue_length=1, on_queue_full="drop_oldest")
@@ -300,6 +301,10 @@ async def test_whatever_a_message_dies_of_it_goes_to_the_dead_letters(reason: st
         bench.queues.expire(clock() + 5.0)
     elif reason == "maxlen":
         bench.put("another")
+    elif reason == "undeliverable":
+        subscriber, deaf = bench.consume(), bench.consume()
+        deaf.can_be_told = False
+        bench.queues.remove(bench.queues[JOBS], subscriber)
     else:
         subscriber = bench.consume()
         bench.settle(subscriber, accept=False, requeue=reason != "rejected")
@@ -364,8 +369,8 @@ async def test_dead_letters_that_are_full_drop_their_oldest_and_end_nobodys_conn
 
 
 async def test_a_dead_letter_that_fits_nowhere_is_lost() -> None:
-    bench = Bench(max_queue_size=60)
-    bench.put("x" * 40)  # with the story of its death it is too large
+    bench = Bench(max_queue_size=SIZE)
+    bench.put("1")  # with the story of its death it is too large
     bench.settle(bench.consume(), accept=False, requeue=False)
     assert (bench.counters.dead, bench.counters.dropped, bench.budget.held) == (0, 1, 0)
     assert list(bench.queues) == [JOBS]
@@ -420,7 +425,7 @@ async def test_a_durable_subscription_to_the_dead_letters_loses_what_dies_in_it(
 
 @pytest.mark.parametrize("name", [ANSWERS, "/topic/durable"])
 async def test_what_does_not_fit_at_all_is_dropped_and_told(name: str) -> None:
-    bench = Bench(max_queue_size=100)
+    bench = Bench(max_queue_size=size_of(message(name, "1")))
     queue = bench.queues.obtain(name) if name is ANSWERS else bench.queues.make_durable(name)
     subscriber = RecordingSubscriber(name)
     bench.queues.add(queue, subscriber, 10)
@@ -504,13 +509,15 @@ async def test_what_one_queue_may_drop_is_no_room_for_another() -> None:
 async def test_everything_that_was_put_is_somewhere(seed: int) -> None:
     """``queued`` is what was settled, is dead or was dropped, and what is still held; of dead letters anew."""
     random = Random(seed)
+    most = 15 * SIZE
     bench = Bench(
         max_queue_length=5,
         max_deliveries=3,
         max_durable_length=3,
-        max_size=600,
+        max_size=most,
         on_queue_full=random.choice(["refuse", "drop_oldest"]),
     )
+    refusing = ("/queue/a", "/queue/b")
     durable = bench.queues.make_durable("/topic/a")
     present: list[tuple[Queue, RecordingSubscriber]] = []
 
@@ -519,9 +526,11 @@ async def test_everything_that_was_put_is_somewhere(seed: int) -> None:
         counters = bench.counters
         held = sum(len(queue) + queue.lent for queue in queues)
         assert counters.queued == counters.settled + counters.dead + counters.dropped + held
-        assert 0 <= bench.budget.held <= 600
+        assert 0 <= bench.budget.held <= most
         assert not held or bench.budget.held > 0
         assert all(not queue.is_idle or queue is durable for queue in queues)
+        if bench.options.on_queue_full == "refuse":
+            assert all(len(queue) + queue.lent <= 5 for name, queue in bench.queues.items() if name in refusing)
 
     def act() -> None:
         name = random.choice(["/queue/a", "/queue/b", DEAD, ANSWERS, "/topic/a"])

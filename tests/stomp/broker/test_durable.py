@@ -114,7 +114,7 @@ def test_it_is_over_when_its_client_was_away_for_too_long() -> None:
 
 
 def test_they_are_found_by_who_they_are_for() -> None:
-    durables, one, two = Durables(10), make_durable(), make_durable(KEY._replace(client_id="other"))
+    durables, one, two = Durables(10, 10), make_durable(), make_durable(KEY._replace(client_id="other"))
     assert durables.find(KEY) is None
     durables.add(one)
     durables.add(two)
@@ -124,7 +124,7 @@ def test_they_are_found_by_who_they_are_for() -> None:
 
 
 def test_there_are_so_many_and_no_more() -> None:
-    durables, first = Durables(2), make_durable()
+    durables, first = Durables(2, 2), make_durable()
     durables.add(first)
     durables.add(make_durable(KEY._replace(user="bob")))
     with pytest.raises(BadFrame, match=r"^too many durable subscriptions") as caught:
@@ -135,8 +135,37 @@ def test_there_are_so_many_and_no_more() -> None:
     durables.add(make_durable(KEY._replace(user="cid")))
 
 
+@pytest.mark.parametrize("user", ["ann", None])
+def test_one_user_has_so_many_and_no_more(user: str | None) -> None:
+    """All guests together are one: a ``client-id`` costs nothing."""
+    durables = Durables(10, 2)
+    first, *others = [make_durable(Key(user, client_id, "/topic/a")) for client_id in ("one", "two", "three")]
+    durables.add(first)
+    durables.add(others[0])
+    with pytest.raises(BadFrame, match=r"^too many durable subscriptions") as caught:
+        durables.add(others[1])
+    assert caught.value.detail == "the limit is 2, of one user"
+    assert (len(durables), durables.find(others[1].key)) == (2, None)
+    durables.add(make_durable(KEY._replace(user="bob")))
+    durables.discard(first)
+    durables.add(others[1])
+    with pytest.raises(BadFrame):
+        durables.add(first)
+
+
+def test_who_has_none_left_may_have_as_many_as_before() -> None:
+    durables = Durables(10, 2)
+    for _ in range(3):
+        several = [make_durable(KEY._replace(client_id=client_id)) for client_id in ("one", "two")]
+        for durable in several:
+            durables.add(durable)
+        for durable in several:
+            durables.discard(durable)
+    assert len(durables) == 0
+
+
 def test_one_may_be_struck_out_while_all_are_looked_at() -> None:
-    durables = Durables(10)
+    durables = Durables(10, 10)
     for user in ("ann", "bob", "cid"):
         durables.add(make_durable(KEY._replace(user=user)))
     for durable in durables:

@@ -14,6 +14,7 @@ from sockbridge.errors import BadFrame, InvalidOption, QueueFull, UsageError
 from sockbridge.stomp.broker.base import Broker
 from sockbridge.stomp.broker.embedded import TICK, EmbeddedBroker
 from sockbridge.stomp.broker.history import History
+from sockbridge.stomp.broker.holding import OVERHEAD
 from sockbridge.stomp.broker.options import BrokerOptions
 from sockbridge.stomp.broker.presence import Here
 from sockbridge.stomp.codec import PreparedMessage
@@ -379,8 +380,8 @@ async def test_what_fits_is_not_taken_yet(broker: EmbeddedBroker) -> None:
     ("options", "names"),
     [
         ({"max_queue_length": 2}, [JOBS] * 3),
-        ({"max_queue_size": 50}, [JOBS] * 3),
-        ({"max_size": 50}, [JOBS, "/queue/b", "/queue/c"]),
+        ({"max_queue_size": 3 * OVERHEAD}, [JOBS] * 3),
+        ({"max_size": 3 * OVERHEAD}, [JOBS, "/queue/b", "/queue/c"]),
         ({"max_queues": 2}, [JOBS, "/queue/b", "/queue/c"]),
     ],
 )
@@ -435,7 +436,7 @@ async def test_what_comes_too_late_is_counted_and_nobody_minds(broker: EmbeddedB
 
 
 async def test_who_answers_suffers_from_nothing() -> None:
-    broker = EmbeddedBroker(queues=["/queue"], max_queue_length=1, max_queues=1, max_queue_size=100)
+    broker = EmbeddedBroker(queues=["/queue"], max_queue_length=1, max_queues=1, max_queue_size=OVERHEAD + 100)
     address = broker.resolve("owner", "/temp-queue/x")
     await put(broker, "1", "2", "x" * 200, name=address)
     assert (broker.counters.queued, broker.counters.dropped) == (3, 2)
@@ -643,6 +644,30 @@ def test_what_is_lost_is_logged_once_a_second_however_much_it_is(caplog: pytest.
     ]
 
 
+def test_a_look_that_fails_is_not_the_last_one() -> None:
+    faults: list[object] = []
+
+    def fail_once(destination: str, headers: Mapping[str, str], body: bytes) -> PreparedMessage:
+        if not faults:
+            raise UsageError("not this one")
+        return make_message(destination, headers, body)
+
+    async def play(loop: ManualClockLoop) -> None:
+        loop.set_exception_handler(lambda _, context: faults.append(context["exception"]))
+        broker = EmbeddedBroker(queues=["/queue"])
+        await broker.start(fail_once)
+        morgue = await consume(broker, DEAD)
+        await put(broker, "1", expiration="500")
+        await put(broker, "2", expiration="1500")
+        await loop.advance(TICK)
+        assert (len(faults), morgue.bodies) == (1, [])
+        await loop.advance(TICK)
+        assert (len(faults), morgue.bodies) == (1, ["2"])
+        await broker.stop()
+
+    on_manual_clock(play)
+
+
 async def test_at_the_end_nothing_is_left(caplog: pytest.LogCaptureFixture) -> None:
     broker = EmbeddedBroker(queues=["/queue"])
     await broker.start(make_message)
@@ -696,12 +721,18 @@ def test_options_are_those_of_broker_options() -> None:
         ({"history": [History("/queue/a")], "queues": ["/queue"]}, "history: '/queue/a' is under none of the topics"),
         ({"dead_letters": "/elsewhere", "queues": ["/queue"]}, "dead_letters is a topic or a queue of this broker"),
         ({"dead_letters": "/queue/*", "queues": ["/queue"]}, "dead_letters is a topic or a queue of this broker"),
+        ({"dead_letters": "/queue/a\0", "queues": ["/queue"]}, "dead_letters is a topic or a queue of this broker"),
+        ({"dead_letters": "/topic/" + "x" * 1018}, "dead_letters is a topic or a queue of this broker"),
         ({"dead_letters": "/temp-queue/x", "queues": ["/queue"]}, "dead_letters is a topic or a queue of this broker"),
     ],
 )
 def test_what_contradicts_itself_is_refused_at_once(arguments: dict[str, Any], text: str) -> None:
     with pytest.raises(InvalidOption, match=f"^{text}"):
         EmbeddedBroker(**arguments)
+
+
+def test_the_destination_of_dead_letters_may_be_as_long_as_any() -> None:
+    EmbeddedBroker(dead_letters="/topic/" + "x" * 1017)
 
 
 # Faults that are known.
@@ -728,7 +759,7 @@ async def test_a_destination_whose_companion_is_too_long_is_no_trap(broker: Embe
 
 
 async def test_what_a_transaction_keeps_of_topics_is_no_room_for_its_queues() -> None:
-    broker = EmbeddedBroker(queues=["/queue"], history=[History("/topic/**")], max_size=200)
+    broker = EmbeddedBroker(queues=["/queue"], history=[History("/topic/**")], max_size=2 * OVERHEAD + 200)
     messages = [message("/topic/a", "x" * 100), message(JOBS, "x" * 100)]
     with pytest.raises(QueueFull):
         await broker.check(messages)

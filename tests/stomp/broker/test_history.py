@@ -191,7 +191,7 @@ def test_the_oldest_make_room_where_there_is_no_more(limit: str) -> None:
 
 def test_a_message_that_is_larger_than_a_history_leaves_no_gap_in_it() -> None:
     bench = Bench(max_size=2 * kept_size())
-    bench.publish("a", "x" * 1000)
+    bench.publish("a", "x" * 2 * kept_size())
     assert bench.kept() == []
     assert bench.budget.held == 0
     bench.publish("c")
@@ -413,13 +413,13 @@ def test_what_is_not_kept_any_more_is_told_exactly(offset: int, missed: int) -> 
 
 @pytest.mark.parametrize("how", ["old", "large"])
 def test_where_nothing_is_left_the_next_message_tells_what_is_missing(how: str) -> None:
-    bench = Bench(History(ROOMS, seconds=10.0), max_size=1000)
+    bench = Bench(History(ROOMS, seconds=10.0), max_size=3 * kept_size())
     bench.publish(*"ab")
     if how == "old":
         bench.publish("c")
         bench.histories.expire(10.0)
     else:
-        bench.publish("x" * 1000)
+        bench.publish("x" * 3 * kept_size())
     subscriber = listener()
     replay = bench.replay(subscriber, Since("e1", 1))
     assert replay.missed == "2"
@@ -684,13 +684,13 @@ def test_what_begins_and_is_forgotten_meanwhile_is_told_by_the_next_of_any_desti
 
 
 def test_a_message_too_large_to_be_kept_is_a_gap_for_who_catches_up() -> None:
-    bench = Bench(max_size=1000)
+    bench = Bench(max_size=3 * kept_size())
     bench.publish(*"ab")
     subscriber = listener()
     subscriber.takes = 1
     replay = bench.replay(subscriber)
     replay.advance(64)
-    bench.publish("x" * 2000, "c")
+    bench.publish("x" * 3 * kept_size(), "c")
     subscriber.take_in()
     finish(replay)
     assert subscriber.bodies == [*"ac"]
@@ -732,7 +732,7 @@ def test_in_the_end_a_subscriber_has_everything_or_was_told_exactly_what_not(
     acts: list[tuple[str, object]],
 ) -> None:
     """Slow subscribers, several destinations, what is evicted, too old or forgotten meanwhile."""
-    bench = Bench(History(ROOMS, size=4, seconds=8.0), limit=limit, max_size=300)
+    bench = Bench(History(ROOMS, size=4, seconds=8.0), limit=limit, max_size=10 * kept_size())
     for number, destination in enumerate(before):
         bench.publish(str(number), destination=destination)
     if offset is not None:
@@ -760,7 +760,7 @@ def test_in_the_end_a_subscriber_has_everything_or_was_told_exactly_what_not(
         if act == "publish":
             bench.publish("x", destination=str(value))
         elif act == "large":
-            bench.publish("x" * 500, destination=str(value))
+            bench.publish("x" * 10 * kept_size(), destination=str(value))
         elif act == "take":
             subscriber.take_in(int(str(value)))
             while replay.advance(burst) and subscriber.is_ready:

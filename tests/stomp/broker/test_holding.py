@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sockbridge.errors import QueueFull
-from sockbridge.stomp.broker.holding import Budget, size_of
+from sockbridge.stomp.broker.holding import OVERHEAD, Budget, size_of
 from sockbridge.stomp.codec import PreparedMessage
 
 
 @pytest.mark.parametrize(
-    ("destination", "headers", "body", "size"),
+    ("destination", "headers", "body", "said"),
     [
         ("/a", {}, b"", 2),
         ("/a", {}, b"hello", 7),
@@ -22,10 +22,15 @@ from sockbridge.stomp.codec import PreparedMessage
         ("/\u00e9", {"\u00e9": "\U0001f600"}, b"", 4),
     ],
 )
-def test_the_size_of_a_message_is_all_that_it_says(
-    destination: str, headers: dict[str, str], body: bytes, size: int
+def test_the_size_of_a_message_is_all_that_it_says_and_what_holding_it_costs(
+    destination: str, headers: dict[str, str], body: bytes, said: int
 ) -> None:
-    assert size_of(PreparedMessage(1, destination, headers, body)) == size
+    assert size_of(PreparedMessage(1, destination, headers, body)) == OVERHEAD + said
+
+
+def test_messages_that_say_next_to_nothing_are_not_free() -> None:
+    """Or a hundred million of them would fit into 256 MiB."""
+    assert OVERHEAD == 500
 
 
 def test_a_budget_has_room_up_to_its_limit() -> None:

@@ -24,6 +24,7 @@ DEFAULTS = {
     "max_history_size": 4_194_304,
     "durable_grace": 300.0,
     "max_durables": 10_000,
+    "max_durables_per_user": 100,
     "max_durable_length": 1000,
     "max_size": 268_435_456,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -411,12 +412,13 @@ def test_what_one_consumer_cannot_be_told_goes_to_another(ack: AckMode) -> None:
 
 @pytest.mark.parametrize("ack", list(AckMode))
 def test_what_nobody_can_be_told_dies_and_holds_up_nothing(ack: AckMode) -> None:
-    bench = Bench(deliveries=5)
+    bench = Bench()
     deaf = bench.consume(1, ack)
     deaf.can_be_told = False
     bench.put("octets")
     bench.give_out()
-    assert bench.deaths() == [("octets", "delivery_limit", 5)]
+    assert bench.deaths() == [("octets", "undeliverable", 0)]
+    assert (len(bench.queue), bench.queue.lent, bench.budget.held) == (0, 0, 0)
     deaf.can_be_told = True
     bench.put("text")
     bench.give_out()
@@ -424,14 +426,112 @@ def test_what_nobody_can_be_told_dies_and_holds_up_nothing(ack: AckMode) -> None
     assert (bench.counters.delivered, bench.queue.lent) == (1, 0 if ack is AckMode.AUTO else 1)
 
 
-def test_several_that_cannot_be_told_are_tried_in_turn() -> None:
-    bench = Bench(deliveries=6)
-    several = [bench.consume() for _ in range(3)]
-    for deaf in several:
-        deaf.can_be_told = False
-    bench.put("1")
+def bodies_of(messages: Sequence[PreparedMessage]) -> list[str]:
+    return [one.body.decode() for one in messages]
+
+
+def consume_deaf(bench: Bench, prefetch: int = 1000) -> RecordingSubscriber:
+    """It cannot be told anything, for now."""
+    deaf = bench.consume(prefetch)
+    deaf.can_be_told = False
+    return deaf
+
+
+def test_several_that_cannot_be_told_are_asked_once_each() -> None:
+    bench = Bench()
+    several = [consume_deaf(bench) for _ in range(3)]
+    bench.put(*"12")
+    assert bench.queue.dispatch(0.0, 2), "there is more to do"
+    assert bench.deaths() == []
     bench.give_out()
-    assert [len(deaf.refused) for deaf in several] == [2, 2, 2]
+    assert [bodies_of(deaf.refused) for deaf in several] == [[*"12"]] * 3
+    assert bench.deaths() == [("1", "undeliverable", 0), ("2", "undeliverable", 0)]
+
+
+@pytest.mark.parametrize("ack", list(AckMode))
+@pytest.mark.parametrize("why", ["full", "slow"])
+def test_what_one_cannot_be_told_waits_for_another_that_takes_nothing_now(why: str, ack: AckMode) -> None:
+    bench = Bench(deliveries=1)
+    deaf, other = bench.consume(ack=ack), bench.consume(1 if why == "full" else 1000)
+    deaf.can_be_told = False
+    other.takes = 1 if why == "slow" else None
+    bench.put("0")
+    bench.give_out()
+    assert other.bodies == ["0"]
+    bench.put(*"12")
+    for _ in range(30):
+        bench.give_out()
+        bench.queue.wake(deaf)
+    assert (bench.deaths(), len(bench.queue)) == ([], 2)
+    assert bodies_of(deaf.refused) == [*"01"], "it is not asked again, and nothing overtakes"
+
+
+def test_what_waited_for_another_keeps_its_place_before_what_is_younger() -> None:
+    bench = Bench()
+    deaf, full = consume_deaf(bench), bench.consume(1)
+    bench.put(*"01")
+    bench.give_out()
+    deaf.can_be_told = True
+    bench.put(*"23")
+    bench.give_out()
+    assert (full.bodies, deaf.bodies, len(bench.queue)) == (["0"], [], 3)
+    bench.settle(full)
+    bench.give_out()
+    assert (full.bodies, deaf.bodies) == ([*"01"], [*"23"])
+    assert [*full.told, *deaf.told] == [None] * 4, "what it could not be told was no try"
+
+
+def test_who_comes_later_gets_what_another_could_not_be_told() -> None:
+    bench = Bench()
+    consume_deaf(bench)
+    bench.consume(1)
+    bench.put(*"0123")
+    bench.give_out()
+    late = bench.consume()
+    bench.give_out()
+    assert late.bodies == [*"123"]
+    assert bench.deaths() == []
+
+
+def test_when_all_others_have_gone_what_the_last_cannot_be_told_dies() -> None:
+    bench = Bench()
+    deaf, full = consume_deaf(bench), bench.consume(1)
+    bench.put(*"012")
+    bench.give_out()
+    assert bodies_of(deaf.refused) == [*"01"]
+    deaf.can_be_told = True
+    bench.queue.remove(full, 0.0)
+    bench.give_out()
+    assert bench.deaths() == [("0", "undeliverable", 1), ("1", "undeliverable", 0)]
+    assert deaf.bodies == ["2"]
+
+
+def test_what_nobody_is_there_for_waits_whoever_could_not_be_told_before() -> None:
+    bench = Bench()
+    deaf, full = consume_deaf(bench), bench.consume(1)
+    bench.put(*"01")
+    bench.give_out()
+    bench.queue.remove(deaf, 0.0)
+    bench.queue.remove(full, 0.0)
+    bench.give_out()
+    assert (bench.deaths(), len(bench.queue)) == ([], 2)
+    deaf.can_be_told = True
+    bench.queue.add(deaf, 10)  # anew, and over another carrier perhaps
+    bench.give_out()
+    assert deaf.bodies == [*"01"]
+
+
+def test_a_deaf_consumer_takes_no_tries_from_the_others() -> None:
+    bench = Bench(deliveries=3)
+    deaf, other = consume_deaf(bench), bench.consume()
+    bench.put("1")
+    for _ in range(3):
+        bench.give_out()
+        bench.settle(other, accept=False)
+    assert [told and told["x-delivery-count"] for told in other.told] == [None, "1", "2"]
+    assert len(deaf.refused) == 1, "once is enough"
+    assert bench.deaths() == [("1", "delivery_limit", 3)]
+    assert (bench.counters.delivered, bench.counters.redelivered) == (3, 2)
 
 
 # Expiry.
@@ -547,12 +647,13 @@ def test_a_full_queue_refuses_what_is_new() -> None:
     assert (len(bench.queue), bench.counters.queued, bench.budget.held) == (3, 3, 3 * SIZE)
     subscriber = bench.consume(1)
     bench.give_out()
-    bench.put("4")  # what is lent does not count
-    assert (len(bench.queue), bench.queue.lent) == (3, 1)
+    with pytest.raises(QueueFull, match="max_queue_length"):
+        bench.put("4")  # what is lent may come back
+    assert (len(bench.queue), bench.queue.lent) == (2, 1)
     bench.queue.remove(subscriber, 0.0)
-    assert len(bench.queue) == 4, "what comes back has its place, full or not"
+    assert len(bench.queue) == 3, "and has its place"
     with pytest.raises(QueueFull):
-        bench.put("5")
+        bench.put("4")
 
 
 def test_a_queue_holds_so_many_bytes() -> None:
@@ -567,6 +668,64 @@ def test_a_queue_holds_so_many_bytes() -> None:
         bench.put("")
     bench.give_out()
     assert len(subscriber.got) == 4
+
+
+@pytest.mark.parametrize("limit", ["length", "size"])
+@pytest.mark.parametrize(
+    ("how", "makes_room"),
+    [
+        ({"accept": True}, True),
+        ({"accept": False, "requeue": False}, True),
+        ({"accept": False}, False),
+        ({"accept": False, "now": 5.0}, True),
+    ],
+    ids=["accepted", "rejected", "given back", "given back too late"],
+)
+def test_what_is_lent_has_its_room_until_it_is_gone(how: dict[str, Any], makes_room: bool, limit: str) -> None:
+    bench = Bench(**{limit: 2 * (1 if limit == "length" else SIZE)})
+    bench.put(*"12", expires_after=5.0)
+    subscriber = bench.consume(2)
+    bench.give_out()
+    with pytest.raises(QueueFull):
+        bench.put("3")
+    bench.settle(subscriber, "1", **how)
+    assert (len(bench.queue), bench.queue.lent) == (0 if makes_room else 1, 1)
+    if makes_room:
+        bench.put("3")
+    with pytest.raises(QueueFull):
+        bench.put("4")
+    bench.queue.remove(subscriber, 0.0)
+    assert (len(bench.queue), bench.budget.held) == (2, 2 * SIZE)
+
+
+def test_what_is_settled_as_it_is_given_out_has_its_room_no_longer() -> None:
+    bench = Bench(length=2, size=2 * SIZE)
+    bench.consume(ack=AckMode.AUTO)
+    for _ in range(5):
+        bench.put(*"12")
+        bench.give_out()
+    assert bench.counters.settled == 10
+
+
+@pytest.mark.parametrize("limit", ["length", "size"])
+def test_where_the_oldest_make_room_only_what_waits_counts(limit: str) -> None:
+    bench = Bench(drops=True, **{limit: 2 * (1 if limit == "length" else SIZE)})
+    bench.put(*"12")
+    bench.consume(2)
+    bench.give_out()
+    bench.put(*"34")
+    assert (bench.queue.lent, len(bench.queue), bench.deaths()) == (2, 2, [])
+    bench.put("5")
+    assert bench.deaths() == [("3", "maxlen", 0)]
+
+
+def test_a_queue_that_was_cleared_has_all_its_room() -> None:
+    bench = Bench(length=2, size=2 * SIZE)
+    for _ in range(3):
+        bench.put(*"12")
+        bench.consume(1)
+        bench.give_out()
+        assert (bench.queue.lent, len(bench.queue), bench.queue.clear()) == (1, 1, 2)
 
 
 @pytest.mark.parametrize("drops", [True, False])
@@ -733,7 +892,7 @@ def test_who_could_not_be_told_has_not_been_told_of_the_gap_either() -> None:
     deaf, other = bench.consume(), bench.consume()
     deaf.can_be_told = False
     bench.give_out()
-    assert other.told == [{"redelivered": "true", "x-delivery-count": "1", "x-missed": "2"}]
+    assert other.told == [{"x-missed": "2"}]
 
 
 # The end, and a look from outside.
@@ -947,6 +1106,7 @@ class Held:
         self.expires_at = expires_at
         self.deliveries = 0
         self.owner: RecordingSubscriber | None = None
+        self.refused_by: set[RecordingSubscriber] = set()
 
 
 class Checking(RecordingSubscriber):
@@ -995,14 +1155,13 @@ class Walk(RuleBasedStateMachine):
             self.queue.put(one, self.now, expires_after)
         except QueueFull:
             self.bury()
-            held = sum(size_of(held.message) for held in self.waiting.values())
-            total = held + sum(size_of(held.message) for held in self.lent.values())
-            can_make = held if self.drops else 0
-            assert (
-                (not self.drops and len(self.waiting) >= self.LENGTH)
-                or held - can_make + size_of(one) > 8 * SIZE
-                or total - can_make + size_of(one) > 12 * SIZE
-            )
+            waiting = sum(size_of(held.message) for held in self.waiting.values())
+            total = waiting + sum(size_of(held.message) for held in self.lent.values())
+            if self.drops:
+                assert size_of(one) > 8 * SIZE or total - waiting + size_of(one) > 12 * SIZE
+            else:
+                is_full = len(self.waiting) + len(self.lent) == self.LENGTH
+                assert is_full or total + size_of(one) > 8 * SIZE
             return
         self.put_count += 1
         self.waiting[one.serial] = Held(one, None if expires_after is None else self.now + expires_after)
@@ -1063,9 +1222,11 @@ class Walk(RuleBasedStateMachine):
         self.queue.stalled.clear()
         self.bury()
         if not has_more and self.waiting:
+            head = self.waiting[min(self.waiting)]
             for subscriber in self.present:
                 has_room = self.owned(subscriber) < subscriber.prefetch
-                assert subscriber in self.asleep or not subscriber.is_ready or not has_room
+                is_deaf = subscriber in head.refused_by
+                assert subscriber in self.asleep or not subscriber.is_ready or not has_room or is_deaf
 
     @rule(seconds=st.sampled_from([0.0, 0.5, 1.0, 2.0]))
     def pass_time(self, seconds: float) -> None:
@@ -1087,16 +1248,17 @@ class Walk(RuleBasedStateMachine):
         assert not self.has_expired(held)
         older = [serial for serial in self.waiting if serial < one.serial]
         assert all(self.has_expired(self.waiting[serial]) for serial in older), "out of order"
-        held.deliveries += 1
+        assert subscriber not in held.refused_by
         told = dict(headers or {})  # type: ignore[call-overload]
-        assert told.get("x-delivery-count", "0") == str(held.deliveries - 1)
-        assert ("redelivered" in told) is (held.deliveries > 1)
+        assert told.get("x-delivery-count", "0") == str(held.deliveries)
+        assert ("redelivered" in told) is (held.deliveries > 0)
         assert told.get("x-missed", "0") == str(self.missed)
-        held.owner = subscriber
         if not is_told:
-            self.lent[one.serial] = held
-            self.give_back(one.serial)
+            held.refused_by.add(subscriber)
+            self.waiting[one.serial] = held
             return
+        held.deliveries += 1
+        held.owner = subscriber
         self.missed = 0
         if subscriber.ack is AckMode.AUTO:
             self.settled += 1
@@ -1128,6 +1290,9 @@ class Walk(RuleBasedStateMachine):
                 assert self.has_expired(held)
             elif dead.reason is Death.DELIVERY_LIMIT:
                 assert held.deliveries == self.DELIVERIES
+            elif dead.reason is Death.UNDELIVERABLE:
+                assert self.present
+                assert held.refused_by.issuperset(self.present)
             else:
                 assert self.drops
                 assert all(other > serial for other in self.waiting)
@@ -1143,6 +1308,9 @@ class Walk(RuleBasedStateMachine):
         assert queue.is_idle is (not self.present and not self.waiting)
         held = sum(size_of(held.message) for held in [*self.waiting.values(), *self.lent.values()])
         assert self.bench.budget.held == held
+        if not self.drops:
+            assert len(queue) + queue.lent <= self.LENGTH, "what comes back finds its place"
+            assert held <= 8 * SIZE
         assert counters.queued == self.put_count
         assert counters.settled == self.settled
         assert counters.queued == counters.settled + self.dead + len(queue) + queue.lent

@@ -11,7 +11,7 @@ import pytest
 from sockbridge.errors import BadFrame
 from sockbridge.stomp.broker.distribution import Queues
 from sockbridge.stomp.broker.history import Histories, History
-from sockbridge.stomp.broker.holding import Budget, size_of
+from sockbridge.stomp.broker.holding import OVERHEAD, Budget, size_of
 from sockbridge.stomp.broker.options import BrokerOptions
 from sockbridge.stomp.broker.pacing import BURST, Pacer, clock
 from sockbridge.stomp.broker.topics import Topics
@@ -432,7 +432,7 @@ async def test_who_was_away_for_long_is_told_how_many_were_dropped() -> None:
 
 
 async def test_what_is_too_large_to_wait_is_dropped_and_the_publisher_does_not_suffer() -> None:
-    bench = Bench(max_queue_size=100)
+    bench = Bench(max_queue_size=OVERHEAD + 100)
     bench.lose(bench.attend())
     bench.publish("x" * 1000, "a")
     one = bench.attend()
@@ -453,6 +453,39 @@ async def test_a_second_connection_takes_over_and_the_first_is_told_to_go(bench:
     assert (one.bodies, two.bodies) == ([*"ab"], [*"abc"]), "what the first does later is nobody's matter"
     assert two.evicted == []
     assert len(bench.topics) == 1
+
+
+async def test_a_client_does_not_take_over_from_itself(bench: Bench) -> None:
+    """It is told what is wrong, not that somebody else has come."""
+    client = object()
+
+    def ask() -> RecordingSubscriber:
+        one = RecordingSubscriber(ROOM, AckMode.CLIENT, headers=DURABLE, owner=client, user="ann", client_id="tab")
+        bench.topics.listen(one)
+        return one
+
+    one = ask()
+    with pytest.raises(BadFrame, match=r"^this durable subscription is the client's already"):
+        ask()
+    bench.publish("a")
+    assert (one.bodies, one.evicted, len(bench.topics)) == (["a"], [], 1)
+    bench.lose(one)
+    assert ask().bodies == ["a"]
+
+
+async def test_one_user_has_so_many_durable_subscriptions_and_others_have_theirs() -> None:
+    bench = Bench(max_durables=3, max_durables_per_user=2)
+    one = bench.attend("/topic/a")
+    bench.attend("/topic/b")
+    with pytest.raises(BadFrame, match=r"^too many durable subscriptions: the limit is 2, of one user"):
+        bench.attend("/topic/c")
+    bench.publish("a", destination="/topic/c")
+    assert (len(bench.topics), bench.budget.held) == (2, 0), "nothing of it stays"
+    bench.lose(one)
+    bench.attend("/topic/a")  # it is the same one
+    bench.attend("/topic/c", user=None)
+    with pytest.raises(BadFrame, match=r"the limit is 3, of all clients"):
+        bench.attend("/topic/d", user=None)
 
 
 async def test_a_slow_connection_is_taken_over_from_too(bench: Bench) -> None:

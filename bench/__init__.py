@@ -1,4 +1,4 @@
 """Measurements: ``python -m bench.echo``, ``bench.leaks``, ``bench.idle``, ``bench.shutdown``.
 
-They need Linux, two cores, and the extras ``test``; docs/performance.md tells how to read them.
+They need Linux, two cores, and the extras ``test`` and ``bench``; docs/performance.md tells how to read them.
 """

@@ -52,6 +52,9 @@ class Report:
         closed: calls of ``on_closed`` so far.
         objects: number of live objects by class name; empty unless asked for.
         errors: what was logged at ERROR or above so far, and how often.
+        tcp_port: where it listens for STOMP without HTTP; 0 if it does not.
+        held: bytes that its broker says it holds.
+        counters: of its broker.
     """
 
     port: int
@@ -61,6 +64,9 @@ class Report:
     closed: int = 0
     objects: dict[str, int] = dataclasses.field(default_factory=dict)
     errors: dict[str, int] = dataclasses.field(default_factory=dict)
+    tcp_port: int = 0
+    held: int = 0
+    counters: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 class Echo(sockbridge.SessionHandler):
@@ -100,6 +106,8 @@ class Server:
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self.handler = Echo()
         self.endpoint: sockbridge.Endpoint | None = None
+        self.broker: stomp.EmbeddedBroker | None = None
+        self.tcp: stomp.TcpListener | None = None
         KINDS[kind](self, options)
         self.log = ErrorCount()
         logging.getLogger().addHandler(self.log)
@@ -123,6 +131,9 @@ class Server:
             closed=self.handler.closed,
             errors=dict(self.log.errors),
             objects=dict(count_objects()) if question == "objects" else {},
+            tcp_port=self.tcp.port if self.tcp is not None else 0,
+            held=self.broker.held if self.broker is not None else 0,
+            counters=dataclasses.asdict(self.broker.counters) if self.broker is not None else {},
         )
 
     def _tell(self, question: str) -> None:
@@ -191,12 +202,28 @@ def add_stomp(server: Server, options: dict[str, Any]) -> None:
     server.endpoint = sockbridge.mount(server.app, "/echo", handler, allowed_origins="*", **options)
 
 
+def add_broker(server: Server, options: dict[str, Any]) -> None:
+    """STOMP over TCP as well; clients may send to ``/topic`` and ``/queue``.
+
+    ``options`` as for ``EmbeddedBroker``; ``history`` is a list of arguments of ``History``.
+    """
+    rules = [stomp.Rule.connect(stomp.EVERYBODY)]
+    for pattern in ("/topic/**", "/queue/**"):
+        rules += [stomp.Rule.subscribe(pattern, stomp.EVERYBODY), stomp.Rule.send(pattern, stomp.EVERYBODY)]
+    history = [stomp.History(**arguments) for arguments in options.pop("history", ())]
+    server.broker = stomp.EmbeddedBroker(["/topic"], queues=["/queue"], history=history, **options)
+    server.tcp = stomp.TcpListener(port=0)
+    handler = stomp.StompServer(server.broker, policy=rules, listeners=[server.tcp])
+    server.endpoint = sockbridge.mount(server.app, "/echo", handler, allowed_origins="*")
+
+
 KINDS: dict[str, Callable[[Server, dict[str, Any]], None]] = {
     "sockbridge": add_sockbridge,
     "aiohttp": add_aiohttp,
     "sockjs": add_sockjs,
     "broadcast": add_broadcast,
     "stomp": add_stomp,
+    "broker": add_broker,
 }
 
 

@@ -86,29 +86,35 @@ MAY_IMPORT: dict[str, str] = {
     "stomp/controllers/__init__": "",
     "stomp/broker/base": "stomp/frame stomp/codec stomp/destinations",
     "stomp/broker/options": "errors",
+    "stomp/broker/headers": "errors stomp/codec stomp/destinations stomp/broker/base",
     "stomp/broker/holding": "errors stomp/codec",
-    "stomp/broker/queues": ("errors stomp/frame stomp/codec stomp/counters stomp/broker/base stomp/broker/holding"),
+    "stomp/broker/queues": (
+        "errors stomp/frame stomp/codec stomp/counters stomp/broker/base stomp/broker/headers stomp/broker/holding"
+    ),
     "stomp/broker/history": (
-        "errors stomp/codec stomp/destinations stomp/counters "
-        "stomp/broker/base stomp/broker/options stomp/broker/holding stomp/broker/queues"
+        "errors stomp/codec stomp/destinations stomp/broker/options stomp/broker/headers stomp/broker/holding"
+    ),
+    "stomp/broker/replay": (
+        "errors stomp/codec stomp/counters stomp/broker/base stomp/broker/headers stomp/broker/history"
     ),
     "stomp/broker/durable": "errors stomp/frame stomp/codec stomp/broker/base stomp/broker/queues",
     "stomp/broker/presence": "errors stomp/destinations stomp/broker/base",
-    "stomp/broker/temporary": "errors stomp/destinations",
+    "stomp/broker/temporary": "errors stomp/destinations stomp/broker/headers",
     "stomp/broker/pacing": "errors stomp/broker/base",
     "stomp/broker/distribution": (
-        "errors stomp/codec stomp/counters stomp/broker/base stomp/broker/options stomp/broker/holding "
-        "stomp/broker/queues stomp/broker/history stomp/broker/temporary stomp/broker/pacing"
+        "errors stomp/codec stomp/counters stomp/broker/base stomp/broker/options stomp/broker/headers "
+        "stomp/broker/holding stomp/broker/queues stomp/broker/temporary stomp/broker/pacing"
     ),
     "stomp/broker/topics": (
         "errors stomp/codec stomp/destinations stomp/counters stomp/broker/base stomp/broker/options "
-        "stomp/broker/holding stomp/broker/queues stomp/broker/history stomp/broker/durable stomp/broker/pacing "
-        "stomp/broker/distribution"
+        "stomp/broker/headers stomp/broker/holding stomp/broker/history stomp/broker/replay "
+        "stomp/broker/durable stomp/broker/pacing stomp/broker/distribution"
     ),
     "stomp/broker/embedded": (
-        "errors stomp/frame stomp/codec stomp/destinations stomp/counters stomp/broker/base stomp/broker/options "
-        "stomp/broker/holding stomp/broker/queues stomp/broker/history stomp/broker/presence "
-        "stomp/broker/temporary stomp/broker/pacing stomp/broker/distribution stomp/broker/topics"
+        "errors stomp/frame stomp/codec stomp/destinations stomp/counters stomp/broker/base "
+        "stomp/broker/options stomp/broker/headers stomp/broker/holding stomp/broker/history "
+        "stomp/broker/presence stomp/broker/temporary stomp/broker/pacing stomp/broker/distribution "
+        "stomp/broker/topics"
     ),
     "stomp/controllers/arguments": "errors sockjs/session stomp/frame stomp/users stomp/connection stomp/payloads",
     "stomp/controllers/mapping": "errors",
@@ -151,8 +157,7 @@ MAY_IMPORT: dict[str, str] = {
         "errors sockjs/framing sockjs/handshake stomp/frame stomp/codec stomp/connection stomp/server"
     ),
     "testing/stage": (
-        "stomp/frame stomp/policy stomp/broker/base stomp/broker/history stomp/server testing/loop "
-        "testing/stomp_client"
+        "stomp/frame stomp/policy stomp/broker/base stomp/broker/history stomp/server testing/loop testing/stomp_client"
     ),
     "testing/queue_contract": "stomp/frame testing/stage testing/stomp_client",
     "testing/topic_contract": "stomp/frame stomp/broker/history testing/stage testing/stomp_client",
@@ -172,7 +177,8 @@ PURE = {
     "stomp/policy", "stomp/subscription", "stomp/unsettled", "stomp/transactions", "stomp/connection",
     "stomp/payloads", "stomp/registry", "stomp/controllers/mapping", "stomp/controllers/arguments", "stomp/counters",
     "stomp/broker/base", "stomp/broker/options", "stomp/broker/holding", "stomp/broker/queues", "stomp/broker/history",
-    "stomp/broker/durable", "stomp/broker/presence", "stomp/broker/temporary",
+    "stomp/broker/durable", "stomp/broker/presence", "stomp/broker/temporary", "stomp/broker/headers",
+    "stomp/broker/replay",
 }  # fmt: skip
 """Files without loop, clock and chance: what they need of those is passed in."""
 

@@ -324,9 +324,12 @@ class Commands:
         held = connection.transactions.end(frame)
         messages = await self._check_commit(connection, held)
         done = [frame]
-        for one, message in zip(held, messages, strict=True):
-            if connection.has_ended:
-                return False  # one of them has failed, and the client was told
+        # First what is the broker's, and all of it, whatever becomes of the client: nothing is awaited in between that
+        # others could use. A function may take its time, and find its client gone.
+        work = sorted(zip(held, messages, strict=True), key=lambda item: self._routing.is_functions(item[0]))
+        for one, message in work:
+            if connection.has_ended and self._routing.is_functions(one):
+                return False
             try:
                 if one.command is not Command.SEND:
                     is_done = await self._apply_settle(connection, one)

@@ -72,6 +72,19 @@ def has_prefix(destination: str, prefix: str) -> bool:
     return destination == stem or destination.startswith(f"{stem}/")
 
 
+class Prefixes:
+    """Several prefixes, asked about at once: ``destination in prefixes``; see ``has_prefix``."""
+
+    __slots__ = ("_starts", "_stems")
+
+    def __init__(self, prefixes: Iterable[str]) -> None:
+        self._stems = frozenset(prefix.rstrip("/") for prefix in prefixes)
+        self._starts = tuple(f"{stem}/" for stem in self._stems)
+
+    def __contains__(self, destination: str) -> bool:
+        return destination.startswith(self._starts) or destination in self._stems
+
+
 class Kind(enum.Enum):
     """What one segment of a pattern lets in."""
 

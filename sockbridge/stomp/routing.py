@@ -14,7 +14,7 @@ from .codec import PreparedMessage
 from .connection import StompConnection
 from .controllers.dispatcher import Dispatcher, Found
 from .destinations import has_prefix
-from .frame import CONTENT_TYPE, DESTINATION, REPLY_TO, Frame, is_reserved, trimmed
+from .frame import CONTENT_TYPE, DESTINATION, REPLY_TO, Command, Frame, is_reserved, trimmed
 from .messaging import Messaging
 
 
@@ -40,6 +40,10 @@ class Routing:
             if has_prefix(destination, prefix):
                 return "/" + destination[len(prefix) + 1 :]
         return None
+
+    def is_functions(self, frame: Frame) -> bool:
+        """Is it a SEND to a function?"""
+        return frame.command is Command.SEND and self.app_path(frame.destination) is not None
 
     def resolve(self, connection: StompConnection, frame: Frame) -> str:
         """Write into a SEND what others call the temporary queues that the client calls by names of its own.

@@ -204,6 +204,10 @@ class StompServer(SessionHandler):
             return
         try:
             await self.broker.start(self.messaging.assemble)
+        except BaseException:
+            self._mounts -= 1  # it has not started, so it is not stopped: it may be another server's
+            raise
+        try:
             self._set_timer(SLOWEST_TICK)
             for listener in self._listeners:
                 await listener.start(self)

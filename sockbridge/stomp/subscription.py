@@ -30,6 +30,10 @@ from .users import User
 
 MAX_HEADER: Final = 256
 MAX_HEADERS: Final = 16
+FOR_BROKERS: Final = frozenset(
+    {"activemq.prefetchSize", CLIENT_ID, "durable", "prefetch-count", "selector", "x-epoch", "x-since"}
+)
+"""Headers of a SUBSCRIBE that brokers look at: they are kept before all others."""
 
 
 class Client(Protocol):
@@ -104,7 +108,7 @@ class Subscription:
         pattern: what it wants.
         ack: how it acknowledges.
         headers: of the SUBSCRIBE, unescaped, for the broker; those of more than ``MAX_HEADER`` characters (tokens) and
-            those beyond ``MAX_HEADERS`` are not kept.
+            those beyond ``MAX_HEADERS`` are not kept, ``FOR_BROKERS`` last of all.
         connection: whose it is.
         ordinal: a number that no other subscription of the connection ever has.
     """
@@ -128,6 +132,7 @@ class Subscription:
         self.pattern = pattern
         self.ack = ack
         short = [(name, value) for name, value in frame.headers.items() if len(name) + len(value) <= MAX_HEADER]
+        short.sort(key=lambda item: item[0] not in FOR_BROKERS)
         self.headers: Mapping[str, str] = dict(short[:MAX_HEADERS])
         self.ordinal = ordinal
         self._raw_id = None if self.id is None else frame.verbatim("id")

@@ -1834,21 +1834,62 @@ async def test_a_commit_of_what_the_broker_does_not_take_has_no_effect(headers: 
         await play.assert_refused(message)
 
 
-async def test_a_function_whose_client_goes_meanwhile_has_the_rest_of_the_commit_dropped() -> None:
+async def test_a_commit_is_whole_at_the_broker_before_its_functions_run() -> None:
     gate = Gate()
-    broker = RecordingBroker("/topic")
-    client = await login(make_server(gate.controller, broker=broker))
-    await client.send("BEGIN", {"transaction": "t"})
-    await client.publish("/app/gate", "a", {"transaction": "t"})
-    await client.publish("/topic/a", "b", {"transaction": "t"})
-    committing = asyncio.create_task(client.send("COMMIT", {"transaction": "t", "receipt": "r"}))
-    await gate.wait_for(1)
-    await client.go()
-    gate.open.set()
-    await committing
-    published: list[Any] = broker.values("publish")
-    assert "/topic/a" not in [message.destination for message in published]
-    assert client.take() == []
+    server, broker = make_keeping(gate.controller)
+    async with running(server):
+        play = Transaction(server, broker)
+        await play.begin()
+        await play.add("SEND", {"destination": "/app/gate", "receipt": "1"}, "one")
+        await play.add("SEND", {"destination": "/queue/done", "receipt": "2"}, "x")
+        await play.add("SEND", {"destination": "/app/gate", "receipt": "3"}, "two")
+        await play.add("ACK", {"id": play.acks[0], "receipt": "4"})
+        await play.add("SEND", {"destination": "/topic/a", "receipt": "5"}, "y")
+        committing = asyncio.create_task(play.commit())
+        await gate.wait_for(1)
+        assert gate.entered == ["one"]
+        assert (broker.counters.settled, len(broker.queues["/queue/done"])) == (1, 1)
+        assert play.witness.told() == [("MESSAGE", "y")]
+        gate.open.set()
+        await committing
+        assert gate.left == ["one", "two"]
+        assert play.client.told() == [("RECEIPT", name) for name in ("commit", "2", "4", "5", "1", "3")]
+
+
+async def test_a_function_whose_client_goes_meanwhile_leaves_the_rest_of_the_commit_as_it_is() -> None:
+    """The broker's part is done; functions that have not begun have nobody to work for."""
+    gate = Gate()
+    server, broker = make_keeping(gate.controller)
+    async with running(server):
+        play = Transaction(server, broker)
+        await play.begin()
+        await play.add("SEND", {"destination": "/queue/out"}, "result")
+        await play.add("SEND", {"destination": "/app/gate"}, "a")
+        await play.add("SEND", {"destination": "/app/gate"}, "b")
+        await play.add("ACK", {"id": play.acks[0]})
+        committing = asyncio.create_task(play.commit())
+        await gate.wait_for(1)
+        await play.client.go()
+        gate.open.set()
+        await committing
+        assert (broker.counters.settled, len(broker.queues["/queue/out"])) == (1, 1)
+        assert len(broker.queues["/queue/jobs"]) == 1, "the other of the two"
+        assert gate.entered == ["a"]
+        assert play.client.take() == []
+
+
+async def test_a_commit_whose_client_is_ended_on_the_way_is_whole_at_the_broker() -> None:
+    """By what is not served, and wants a receipt."""
+    server, broker = make_keeping()
+    async with running(server):
+        play = Transaction(server, broker)
+        await play.begin()
+        with_user = {"destination": "/user/nobody/queue/a", "receipt": "1"}
+        await play.add("SEND", with_user, "x")
+        await play.add("SEND", {"destination": "/queue/out"}, "result")
+        await play.add("ACK", {"id": play.acks[0]})
+        await play.commit()
+        assert (broker.counters.settled, len(broker.queues["/queue/out"])) == (1, 1)
 
 
 @pytest.mark.parametrize("receipt", [{}, {"receipt": "one"}])
@@ -1873,8 +1914,8 @@ async def test_a_function_that_fails_in_a_commit_undoes_nothing_and_ends_it_only
     await client.send("COMMIT", {"transaction": "t", "receipt": "commit"})
     assert server.counters.unserved == 1
     if receipt:
-        message, error = client.take()
-        assert (message.body, error.headers["receipt-id"]) == (b"before", "one")
+        before, after, error = client.take()
+        assert (before.body, after.body, error.headers["receipt-id"]) == (b"before", b"after", "one")
         assert "secret" not in str(error)
     else:
         assert client.told() == [("MESSAGE", "before"), ("MESSAGE", "after"), ("RECEIPT", "commit")]

@@ -19,6 +19,7 @@ from sockbridge.stomp.destinations import (
     Kind,
     Pattern,
     PatternTable,
+    Prefixes,
     Segment,
     everything_under,
     fault_of,
@@ -72,6 +73,25 @@ def test_an_empty_or_long_destination_and_one_with_a_nul_are_refused() -> None:
 )
 def test_a_prefix_ends_where_a_segment_ends(destination: str, prefix: str, lies_under: bool) -> None:
     assert has_prefix(destination, prefix) is lies_under
+    assert (destination in Prefixes([prefix])) is lies_under
+
+
+def test_several_prefixes_are_asked_about_at_once() -> None:
+    prefixes = Prefixes(["/topic", "/queue/a/"])
+    for destination in ("/topic", "/topic/a", "/queue/a", "/queue/a/b"):
+        assert destination in prefixes
+    for destination in ("/topics", "/queue", "/queue/ab", "", "/"):
+        assert destination not in prefixes
+
+
+def test_without_prefixes_nothing_lies_under_them() -> None:
+    for destination in ("", "/", "/topic"):
+        assert destination not in Prefixes([])
+
+
+@given(st.lists(st.text("/ab", min_size=1, max_size=4).map("/".__add__), max_size=4), st.text("/ab", max_size=6))
+def test_several_prefixes_are_the_same_as_each_of_them(prefixes: list[str], destination: str) -> None:
+    assert (destination in Prefixes(prefixes)) is any(has_prefix(destination, prefix) for prefix in prefixes)
 
 
 @pytest.mark.parametrize("separator", SEPARATORS)

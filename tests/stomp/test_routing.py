@@ -69,6 +69,22 @@ def test_what_is_for_controllers_is_known_by_its_prefix(destination: str, path: 
 
 
 @pytest.mark.parametrize(
+    ("command", "destination", "is_functions"),
+    [
+        ("SEND", "/app/a", True),
+        ("SEND", "/api/gone", True),
+        ("SEND", "/topic/a", False),
+        ("SEND", "/user/ann/queue/a", False),
+        ("ACK", "/app/a", False),
+        ("NACK", "", False),
+    ],
+)
+def test_what_a_function_works_on_is_told_from_the_rest(command: str, destination: str, is_functions: bool) -> None:
+    frame = make_frame(command, destination=destination)
+    assert Bench().routing.is_functions(frame) is is_functions
+
+
+@pytest.mark.parametrize(
     ("destination", "is_users"),
     [("/user/ann/queue/a", True), ("/user", True), ("/users/a", False), ("/topic/user", False)],
 )

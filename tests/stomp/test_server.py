@@ -506,12 +506,29 @@ async def test_a_broker_that_cannot_start_leaves_nothing_running() -> None:
             raise OSError("no network")
 
     calls = list[str]()
-    server = make_server(broker=Broken("/topic"), listeners=[RecordingListener("a", calls)])
+    broker = Broken("/topic")
+    server = make_server(broker=broker, listeners=[RecordingListener("a", calls)])
     for _ in range(2):  # a second try is possible
         with pytest.raises(OSError, match="no network"):
             await server.on_start()
+    assert broker.calls == [("start", None)] * 2, "what has not started is not stopped"
     assert "start a" not in calls
     assert server._timer is None
+
+
+async def test_a_second_server_around_a_running_broker_leaves_it_alone() -> None:
+    broker = EmbeddedBroker(queues=["/queue"], durable_grace=300)
+    async with running(make_server(broker=broker)) as first:
+        await first.messaging.send("/queue/jobs", "a")
+        second = make_server(broker=broker)
+        for _ in range(2):
+            with pytest.raises(UsageError, match="belongs to one server"):
+                await second.on_start()
+        assert (len(broker.queues["/queue/jobs"]), broker._timer is None) == (1, False)
+        assert second._timer is None
+    await second.on_start()
+    await second.on_stop()
+    assert (len(broker.queues), broker._timer) == (0, None)
 
 
 async def test_a_server_that_stops_ends_what_runs_beside_its_connections() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sockbridge.errors import BadFrame, SessionClosed
 from sockbridge.sockjs.framing import FRAMED, RAW, Binary, Framing
 from sockbridge.stomp.frame import AckMode, Command, Frame
-from sockbridge.stomp.subscription import MAX_HEADER, MAX_HEADERS, Subscription, subscription_key
+from sockbridge.stomp.subscription import FOR_BROKERS, MAX_HEADER, MAX_HEADERS, Subscription, subscription_key
 from tests.fakes import GUARD
 from tests.stomp.fakes import RecordingCarrier, login, make_connection, make_frame, make_message, subscribe
 
@@ -338,6 +338,15 @@ def test_headers_are_kept_for_the_broker_unless_they_are_long_or_many() -> None:
     assert kept["selector"] == "a=1"
     assert "token" not in kept
     assert len(kept) == MAX_HEADERS
+
+
+def test_what_brokers_look_at_is_kept_wherever_it_stands() -> None:
+    connection, _ = login()
+    headers = {**{f"y-{number}": "1" for number in range(40)}, **dict.fromkeys(FOR_BROKERS, "7")}
+    kept = subscribe(connection, **headers).headers
+    assert {name: kept.get(name) for name in FOR_BROKERS} == dict.fromkeys(FOR_BROKERS, "7")
+    assert len(kept) == MAX_HEADERS
+    assert len(FOR_BROKERS) < MAX_HEADERS
 
 
 # What it is called.

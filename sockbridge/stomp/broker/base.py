@@ -110,7 +110,7 @@ class Broker(Protocol):
         ...
 
     async def start(self, make_message: MakeMessage) -> None:
-        """Before the first call of the others.
+        """Before the first call of the others. If it raises it has not started, and ``stop`` is not called.
 
         Args:
             make_message: makes messages of the broker's own.

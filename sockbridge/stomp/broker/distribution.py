@@ -16,16 +16,12 @@ from ...errors import QueueFull
 from ..codec import PreparedMessage
 from ..counters import BrokerCounters
 from .base import MakeMessage, Subscriber
-from .history import X_EPOCH, X_OFFSET
+from .headers import EXPIRATION, X_EPOCH, X_FIRST_DEATH_COUNT, X_FIRST_DEATH_QUEUE, X_FIRST_DEATH_REASON, X_OFFSET
 from .holding import Budget
 from .options import BrokerOptions
 from .pacing import BURST, Pacer, clock
-from .queues import EXPIRATION, Dead, Death, Queue, QueueLimits
+from .queues import Dead, Queue, QueueLimits
 from .temporary import is_address
-
-X_FIRST_DEATH_COUNT: Final = "x-first-death-count"
-X_FIRST_DEATH_QUEUE: Final = "x-first-death-queue"
-X_FIRST_DEATH_REASON: Final = "x-first-death-reason"
 
 _OF_ITS_LIFE: Final = frozenset({EXPIRATION, X_EPOCH, X_OFFSET})
 
@@ -49,12 +45,15 @@ class Queues(Mapping[str, Queue]):
         """
         self._options = options
         self._budget = budget
+        # What waits for single clients may fill a half, and then makes room at its own cost.
+        self._private = Budget(budget.limit // 2, budget)
         self._counters = counters
         self._pacer = pacer
         self._dead_letters = dead_letters
         self._publish = publish
         self._make_message: MakeMessage | None = None
         self._queues: dict[str, Queue] = {}
+        self._answers = 0  # of these, how many are temporary: they have a limit of their own
         self._continuing: set[Queue] = set()
         self._limits = QueueLimits(
             options.max_queue_length,
@@ -91,11 +90,12 @@ class Queues(Mapping[str, Queue]):
         queue = self._queues.get(name)
         if queue is None:
             queue = self._queues[name] = self._new(name)
+            self._answers += is_address(name)
         return queue
 
     def make_durable(self, name: str) -> Queue:
         """A queue for one durable subscription to ``name``; it is not found by that name."""
-        return Queue(name, self._durable_limits, self._budget, self._counters)
+        return Queue(name, self._durable_limits, self._private, self._counters)
 
     def check(self, loads: Mapping[str, Sequence[int]], others: int = 0) -> None:
         """Would all of these fit?
@@ -108,7 +108,7 @@ class Queues(Mapping[str, Queue]):
             QueueFull: they would not.
         """
         missing = [name for name in loads if name not in self._queues]
-        if missing and len(self._queues) + len(missing) > self._options.max_queues:
+        if missing and len(self._queues) - self._answers + len(missing) > self._options.max_queues:
             raise self._too_many()
         for name, sizes in loads.items():
             (self._queues.get(name) or self._new(name)).check(len(sizes), sum(sizes))
@@ -118,7 +118,7 @@ class Queues(Mapping[str, Queue]):
 
     def discard(self, name: str) -> None:
         """The queue ``name`` goes, with all that it holds; does nothing if there is none."""
-        queue = self._queues.pop(name, None)
+        queue = self._remove(name)
         if queue is not None:
             queue.clear()
 
@@ -126,18 +126,23 @@ class Queues(Mapping[str, Queue]):
         """All go; how many messages went with them."""
         count = sum(queue.clear() for queue in self._queues.values())
         self._queues.clear()
+        self._answers = 0
         self._continuing.clear()
         return count
 
     def _new(self, name: str) -> Queue:
-        if len(self._queues) >= self._options.max_queues and name != self._dead_letters:
-            raise self._too_many()
-        limits = self._limits
+        if is_address(name):
+            return Queue(name, self._temporary_limits, self._private, self._counters)
         if name == self._dead_letters:
-            limits = self._dead_limits
-        elif is_address(name):
-            limits = self._temporary_limits
-        return Queue(name, limits, self._budget, self._counters)
+            return Queue(name, self._dead_limits, self._budget, self._counters)
+        if len(self._queues) - self._answers >= self._options.max_queues:
+            raise self._too_many()
+        return Queue(name, self._limits, self._budget, self._counters)
+
+    def _remove(self, name: str) -> Queue | None:
+        queue = self._queues.pop(name, None)
+        self._answers -= queue is not None and is_address(name)
+        return queue
 
     def _too_many(self) -> QueueFull:
         return QueueFull(f"there are max_queues ({self._options.max_queues}) queues")
@@ -154,10 +159,12 @@ class Queues(Mapping[str, Queue]):
 
     def put_or_drop(self, queue: Queue, message: PreparedMessage, expires_after: float | None = None) -> None:
         """The same; what does not fit at all is dropped, and counted."""
+        now = clock()
         try:
-            self.put(queue, message, expires_after)
+            queue.put(message, now, expires_after)
         except QueueFull:
             queue.skip()
+        self._give_out(queue, now)
 
     def add(self, queue: Queue, subscriber: Subscriber, prefetch: int) -> None:
         """See ``Queue.add``."""
@@ -179,24 +186,30 @@ class Queues(Mapping[str, Queue]):
         self._give_out(queue, now)
 
     def expire(self, now: float) -> None:
-        """Bury what has expired."""
+        """Bury what has expired; not all in this turn, if it is much."""
         for queue in list(self._queues.values()):
             if queue.can_expire:
-                queue.expire(now)
-                self._give_out(queue, now)
+                self._expire(queue, now)
+
+    def _expire(self, queue: Queue, now: float) -> None:
+        has_more = queue.expire(now, BURST)
+        self._give_out(queue, now)
+        if has_more:
+            asyncio.get_running_loop().call_soon(self._expire, queue, now)
 
     def _give_out(self, queue: Queue, now: float) -> None:
         has_more = queue.dispatch(now, BURST)
-        for subscriber in queue.stalled:
-            self._pacer.wait(subscriber, partial(self._resume, queue, subscriber))
-        queue.stalled.clear()
+        if queue.stalled:
+            for subscriber in queue.stalled:
+                self._pacer.wait(subscriber, partial(self._resume, queue, subscriber))
+            queue.stalled.clear()
         for dead in queue.take_dead():
             self._see_off(queue, dead)
         if has_more and queue not in self._continuing:
             self._continuing.add(queue)
             asyncio.get_running_loop().call_soon(self._continue, queue)
         elif queue.is_idle and self._queues.get(queue.name) is queue:
-            del self._queues[queue.name]
+            self._remove(queue.name)
 
     def _resume(self, queue: Queue, subscriber: Subscriber) -> None:
         queue.wake(subscriber)
@@ -211,8 +224,8 @@ class Queues(Mapping[str, Queue]):
 
     def _see_off(self, queue: Queue, dead: Dead) -> None:
         name = queue.name
-        is_lost = not self._dead_letters or name == self._dead_letters or is_address(name)
-        if is_lost or (dead.reason is Death.OVERFLOW and queue.tells) or self._make_message is None:
+        # What dies in a queue of one client alone is its loss: it must not push out what others look for.
+        if not self._dead_letters or name == self._dead_letters or queue.tells or self._make_message is None:
             self._counters.dropped += 1
             return
         headers = {name: value for name, value in dead.message.headers.items() if name not in _OF_ITS_LIFE}

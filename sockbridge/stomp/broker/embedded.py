@@ -10,9 +10,10 @@ Does not know: networks, connections, frames.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Final, TypeVar, Unpack
@@ -22,17 +23,17 @@ import msgspec
 from ...errors import BadFrame, InvalidOption, QueueFull, UsageError
 from ..codec import PreparedMessage
 from ..counters import BrokerCounters
-from ..destinations import fault_of, has_prefix, has_wildcard
+from ..destinations import Prefixes, fault_of, has_prefix, has_wildcard
 from ..frame import CONTENT_TYPE, REQUEUE
 from .base import MakeMessage, Subscriber
 from .distribution import Queues
+from .headers import check_literal, expiration_of, prefetch_of
 from .history import Histories, History
 from .holding import Budget, size_of
 from .options import BrokerOptionArguments, BrokerOptions
-from .pacing import Pacer, clock
+from .pacing import BURST, Pacer, clock
 from .presence import PRESENCE_PREFIX, Change, Here, Presence
-from .queues import expiration_of, prefetch_of
-from .temporary import REPLY_PREFIX, TEMPORARY_PREFIX, TemporaryQueues, is_address, is_temporary
+from .temporary import REPLY_PREFIX, TEMPORARY_PREFIX, TemporaryQueues, is_address
 from .topics import Topics
 
 logger = logging.getLogger("sockbridge.broker")
@@ -56,6 +57,7 @@ class EmbeddedBroker:
     """Topics, queues, replay and presence, in memory.
 
     Attributes:
+        prefixes: of all destinations that it serves.
         counters: what has happened.
         queues: those that hold a message or have a consumer, by destination: ``len(broker.queues["/queue/jobs"])``
             messages wait, ``.lent`` are being worked on, ``.consumers`` work.
@@ -111,8 +113,14 @@ class EmbeddedBroker:
         self._check_under_topics([rule.destination for rule in history], "history")
         self._check_under_topics(presence, "presence")
         added = self._added_prefixes()
-        self._served = (*self.topics, *added)
+        self.prefixes: Sequence[str] = (*self.topics, *added)
         _check_overlap(self.topics, added)
+        self._all = Prefixes(self.prefixes)
+        self._of_queues = Prefixes([*self.queue_prefixes, REPLY_PREFIX] if self.queue_prefixes else [])
+        self._of_temporary = Prefixes([TEMPORARY_PREFIX] if self.queue_prefixes else [])
+        self._of_presence = Prefixes([PRESENCE_PREFIX] if self._presence else [])
+        # Most is published to topics; what begins otherwise than all of these is sent there at once (bench.fanout).
+        self._others = tuple(prefix.rstrip("/") for prefix in added)
         self._temporary = TemporaryQueues(self.options.max_temporary_queues, partial(secrets.token_urlsafe, 16))
         self._pacer = Pacer()
         self.queues = Queues(
@@ -148,10 +156,6 @@ class EmbeddedBroker:
 
     # For the server.
 
-    @property
-    def prefixes(self) -> Sequence[str]:
-        return self._served
-
     async def start(self, make_message: MakeMessage) -> None:
         if self._timer is not None:
             raise UsageError("a broker belongs to one server, and this one has another already")
@@ -165,19 +169,23 @@ class EmbeddedBroker:
             self._timer.cancel()
             self._timer = None
         await self._pacer.close()
+        self._temporary.clear()
         count = self.queues.clear() + self._topics.clear()
         if count:
             logger.warning("the broker stops, and %d messages that waited in its queues are gone", count)
 
     def serves(self, destination: str) -> bool:
-        return any(has_prefix(destination, prefix) for prefix in self._served)
+        return destination in self._all
 
     def resolve(self, owner: object, destination: str) -> str:
-        if self.queue_prefixes and is_temporary(destination):
+        if destination in self._of_temporary:
             return self._temporary.address(owner, destination)
         return destination
 
     async def publish(self, message: PreparedMessage) -> None:
+        if not message.destination.startswith(self._others):
+            self._topics.publish(message)
+            return
         self._check_foreign(message.destination)
         try:
             self._publish(message)
@@ -191,8 +199,8 @@ class EmbeddedBroker:
         for message in messages:
             destination = message.destination
             self._check_foreign(destination)
-            if self._is_queue(destination):
-                _check_literal(destination)
+            if destination in self._of_queues:
+                check_literal(destination)
                 expiration_of(message)
                 if is_address(destination):  # those never refuse
                     others += size_of(message)
@@ -209,12 +217,12 @@ class EmbeddedBroker:
 
     async def subscribe(self, subscriber: Subscriber) -> Mapping[str, str]:
         pattern = subscriber.pattern
-        if self._is_queue(pattern.text):
+        if pattern.text in self._of_queues:
             self._consume(subscriber)
             return {}
-        if self._presence and has_prefix(pattern.text, PRESENCE_PREFIX):
+        if pattern.text in self._of_presence:
             self._topics.join(subscriber)
-            self._show(subscriber)
+            self._show(subscriber, self._presence.rooms(pattern))
             return {}
         told = self._topics.listen(subscriber)
         self._tell(pattern.text, self._presence.join(subscriber))
@@ -226,7 +234,7 @@ class EmbeddedBroker:
         queue = self.queues.get(destination)
         if queue is not None:
             self.queues.remove(queue, subscriber)
-        elif not self._is_queue(destination):
+        elif destination not in self._of_queues:
             self._topics.leave(subscriber, is_lost=is_lost)
             self._tell(destination, self._presence.leave(subscriber))
 
@@ -252,47 +260,33 @@ class EmbeddedBroker:
     # Publishing.
 
     def _publish(self, message: PreparedMessage) -> None:
-        if self._is_queue(message.destination):
+        if message.destination in self._of_queues:
             self._put(message)
         else:
             self._topics.publish(message)
 
     def _put(self, message: PreparedMessage) -> None:
         destination = message.destination
-        _check_literal(destination)
+        check_literal(destination)
         expires_after = expiration_of(message)
         if not is_address(destination):
             self.queues.put(self.queues.obtain(destination), message, expires_after)
         elif self._temporary.owner(destination) is None:
             self.counters.unroutable += 1  # it is gone, as a topic may be without subscribers
-        else:
-            self._answer(message, expires_after)
-
-    def _answer(self, message: PreparedMessage, expires_after: float | None) -> None:
-        try:
-            queue = self.queues.obtain(message.destination)
-        except QueueFull:  # too many queues; who answers is not to blame
-            self.counters.unroutable += 1
-        else:
-            self.queues.put_or_drop(queue, message, expires_after)
-
-    def _is_queue(self, destination: str) -> bool:
-        if not self.queue_prefixes:
-            return False
-        return any(has_prefix(destination, prefix) for prefix in self.queue_prefixes) or is_address(destination)
+        else:  # who answers is not to blame if it is full
+            self.queues.put_or_drop(self.queues.obtain(destination), message, expires_after)
 
     def _check_foreign(self, destination: str) -> None:
-        if self._presence and has_prefix(destination, PRESENCE_PREFIX):
+        if destination in self._of_presence:
             raise BadFrame("who is present is told by the server alone")
-        if self.queue_prefixes and is_temporary(destination):
+        if destination in self._of_temporary:
             raise BadFrame("a temporary queue has an address for others", "its owner's reply-to")
 
     # Queues.
 
     def _consume(self, subscriber: Subscriber) -> None:
         name = subscriber.pattern.text
-        if not subscriber.pattern.is_literal:
-            raise BadFrame("no wildcards in the destination of a queue", ascii(name[:100]))
+        check_literal(name)
         if is_address(name) and self._temporary.owner(name) != subscriber.owner:
             raise BadFrame("this temporary queue is somebody else's, or gone")
         prefetch = prefetch_of(subscriber, self.options.prefetch, self.options.max_prefetch)
@@ -304,16 +298,20 @@ class EmbeddedBroker:
 
     # Presence.
 
-    def _show(self, subscriber: Subscriber) -> None:
-        pattern = subscriber.pattern
-        if pattern.is_literal:
-            destinations = [pattern.text[len(PRESENCE_PREFIX) :]]
-        else:
-            destinations = list(self._presence.rooms(pattern))
-        for destination in destinations:
-            message = self._about(destination, self._presence.here(destination))
+    def _show(self, subscriber: Subscriber, rooms: Iterator[str | None]) -> None:
+        # None is a room that it does not look into; so thousands of them are no long turn either.
+        for destination in itertools.islice(rooms, BURST):
+            message = None if destination is None else self._about(destination, self._presence.here(destination))
             if message is not None:
                 subscriber.deliver(message)
+            if not subscriber.is_ready:
+                break
+        else:
+            destination = next(rooms, "")
+            if destination == "":
+                return
+            rooms = itertools.chain([destination], rooms)
+        self._pacer.wait(subscriber, partial(self._show, subscriber, rooms))
 
     def _tell(self, destination: str, change: Change | None) -> None:
         message = None if change is None else self._about(destination, change)
@@ -372,11 +370,6 @@ class EmbeddedBroker:
         ):
             raise InvalidOption(f"dead_letters is a topic or a queue of this broker, not {destination!r}")
         return destination
-
-
-def _check_literal(destination: str) -> None:
-    if has_wildcard(destination):
-        raise BadFrame("no wildcards in the destination of a queue", ascii(destination[:100]))
 
 
 def _sequence(name: str, several: Sequence[T]) -> Sequence[T]:

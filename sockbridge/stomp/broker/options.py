@@ -55,7 +55,8 @@ class BrokerOptions:
         max_history_size: of what is kept for one destination. 4194304.
         durable_grace: seconds that a durable subscription outlives its connection. 300.
         max_durables: durable subscriptions, of all clients. 10000.
-        max_durables_per_user: of one user, however many clients; all guests together are one. 100.
+        max_durables_per_user: of one user, however many clients. Guests have half of ``max_durables``, all together.
+            100.
         max_durable_length: messages that wait for one of them; beyond it the oldest is dropped, and the client told
             how many. 1000.
         max_size: of all that the broker holds, together. 268435456.

@@ -122,11 +122,14 @@ class Presence:
         room = self._rooms.get(destination)
         return room.here() if room else Here([], 0)
 
-    def rooms(self, wanted: Pattern) -> Iterator[str]:
-        """The destinations somebody is on, of those whose companion ``wanted`` matches."""
+    def rooms(self, wanted: Pattern) -> Iterator[str | None]:
+        """The destinations whose companion ``wanted`` matches: of a pattern those that somebody is on, with None for
+        each that does not match."""
+        if wanted.is_literal:
+            yield wanted.text[len(PRESENCE_PREFIX) :]
+            return
         for destination in list(self._rooms):
-            if wanted.match(PRESENCE_PREFIX + destination) is not None:
-                yield destination
+            yield destination if wanted.match(PRESENCE_PREFIX + destination) is not None else None
 
     def join(self, subscriber: Subscriber) -> Change | None:
         """A subscription begins; the change if it makes one."""

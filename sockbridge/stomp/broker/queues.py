@@ -26,19 +26,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ...errors import BadFrame, QueueFull
+from ...errors import QueueFull
 from ..codec import PreparedMessage
 from ..counters import BrokerCounters
-from ..frame import AckMode
+from ..frame import AckMode, printable
 from .base import Subscriber
+from .headers import REDELIVERED, X_DELIVERY_COUNT, X_MISSED
 from .holding import Budget, size_of
-
-EXPIRATION: Final = "expiration"
-PREFETCH_COUNT: Final = "prefetch-count"
-PREFETCH_SIZE: Final = "activemq.prefetchSize"
-REDELIVERED: Final = "redelivered"
-X_DELIVERY_COUNT: Final = "x-delivery-count"
-X_MISSED: Final = "x-missed"
 
 SLACK: Final = 64
 """Entries that may be left over before a list is cleaned up."""
@@ -97,7 +91,7 @@ class Place(enum.Enum):
 class Entry:
     """One message of one queue."""
 
-    __slots__ = ("deliveries", "expires_at", "message", "number", "place", "refused_by", "size")
+    __slots__ = ("deliveries", "expires_at", "message", "missed", "number", "place", "refused_by", "size")
 
     def __init__(self, message: PreparedMessage, number: int, size: int, expires_at: float | None) -> None:
         self.message = message
@@ -106,10 +100,8 @@ class Entry:
         self.expires_at = expires_at
         self.deliveries = 0
         self.place = Place.WAITING
-        self.refused_by: set[int] = _NOBODY  # numbers of consumers who cannot be told
-
-
-_NOBODY: Final[set[int]] = set()
+        self.refused_by: set[int] | None = None  # numbers of consumers who cannot be told
+        self.missed = 0  # messages that were dropped before it; said with each try
 
 
 class Consumer:
@@ -198,8 +190,8 @@ class Queue:
 
     @property
     def is_idle(self) -> bool:
-        """It holds nothing, and nobody listens: it might as well not be there."""
-        return not self._consumers and not self._waiting_count
+        """It holds nothing, nobody listens, and nothing is to be said: it might as well not be there."""
+        return not (self._consumers or self._waiting_count or (self._missed and self._limits.tells))
 
     @property
     def can_expire(self) -> bool:
@@ -228,9 +220,9 @@ class Queue:
         if not limits.drops:  # what consumers have may come back, and must find its place
             held = self._size + self._lent_size
             if self._waiting_count + self._lent + count > limits.length:
-                raise QueueFull(f"{self.name} holds max_queue_length ({limits.length}) messages")
+                raise QueueFull(f"{printable(self.name)} holds max_queue_length ({limits.length}) messages")
         if held + size > limits.size:
-            raise QueueFull(f"{self.name} may hold max_queue_size ({limits.size}) bytes")
+            raise QueueFull(f"{printable(self.name)} may hold max_queue_size ({limits.size}) bytes")
         if not self._budget.has_room(size - self.size_to_drop):
             raise self._budget.is_full()
 
@@ -244,7 +236,7 @@ class Queue:
             QueueFull: see ``check``.
         """
         if self._expiries and self._expiries[0][0] <= now:
-            self.expire(now)  # nothing suffers for what is dead already
+            self.expire(now, len(self._expiries))  # nothing suffers for what is dead already
         size = size_of(message)
         self.check(1, size)
         limits = self._limits
@@ -259,7 +251,7 @@ class Queue:
         self._waiting.append(entry)
         self._waiting_count += 1
         self._size += size
-        self._budget.held += size
+        self._budget.take(size)
         self._counters.queued += 1
 
     def skip(self) -> None:
@@ -340,21 +332,24 @@ class Queue:
         Returns:
             True if the limit was met, and there is more to do.
         """
+        aside: list[Entry] = []  # what those who are ready cannot be told; others still might
+        has_met_limit = True
         for _ in range(limit):
-            if not (self._waiting_count and self._ready):
-                return False
-            entry = self._take_first(now)
+            entry = self._take_first(now) if self._waiting_count and self._ready else None
             if entry is None:
-                return False
+                has_met_limit = False
+                break
             consumer = self._next_consumer(entry)
             if consumer is not None:
                 self._give(entry, consumer)
             elif self._is_refused_by_all(entry):
                 self._bury(entry, Death.UNDELIVERABLE)
             else:
-                self._put_back(entry)
-                return False
-        return bool(self._waiting_count and self._ready)
+                aside.append(entry)
+        for entry in aside:
+            self._put_back(entry)
+        # Where all of them were laid aside the next call would find the same.
+        return has_met_limit and bool(self._ready) and len(aside) < min(limit, self._waiting_count)
 
     def _next_consumer(self, entry: Entry) -> Consumer | None:
         for _ in range(len(self._ready)):
@@ -363,7 +358,7 @@ class Queue:
                 self.stalled.append(consumer.subscriber)
             elif len(consumer.lent) < consumer.prefetch:
                 self._ready.rotate(-1)
-                if consumer.number not in entry.refused_by:
+                if entry.refused_by is None or consumer.number not in entry.refused_by:
                     return consumer
                 continue
             consumer.is_listed = False
@@ -372,22 +367,25 @@ class Queue:
 
     def _is_refused_by_all(self, entry: Entry) -> bool:
         refused_by = entry.refused_by
-        return bool(refused_by) and all(one.number in refused_by for one in self._consumers.values())
+        return refused_by is not None and all(one.number in refused_by for one in self._consumers.values())
 
     def _give(self, entry: Entry, consumer: Consumer) -> None:
         subscriber, message = consumer.subscriber, entry.message
         give = subscriber.deliver if subscriber.ack is AckMode.AUTO else subscriber.lend
         entry.deliveries += 1
+        entry.missed += self._missed
+        self._missed = 0
         if not give(message, self._headers(entry)):
             # It cannot be told to this client, so that was no try; another may have better luck.
             entry.deliveries -= 1
-            entry.refused_by = {*entry.refused_by, consumer.number}
+            if entry.refused_by is None:
+                entry.refused_by = set()
+            entry.refused_by.add(consumer.number)
             self._put_back(entry)
             return
         entry.place = Place.LENT
         self._lent += 1
         self._lent_size += entry.size
-        self._missed = 0
         self._counters.delivered += 1
         self._counters.redelivered += entry.deliveries > 1
         if subscriber.ack is AckMode.AUTO:
@@ -400,8 +398,8 @@ class Queue:
         headers = {}
         if entry.deliveries > 1:
             headers = {REDELIVERED: "true", X_DELIVERY_COUNT: str(entry.deliveries - 1)}
-        if self._missed and self._limits.tells:
-            headers[X_MISSED] = str(self._missed)
+        if entry.missed and self._limits.tells:
+            headers[X_MISSED] = str(entry.missed)
         return headers or None
 
     def _take_first(self, now: float) -> Entry | None:
@@ -428,6 +426,8 @@ class Queue:
 
     def _put_back(self, entry: Entry) -> None:
         # To its old place: it is older than all that were never given out.
+        if not self._limits.tells:
+            entry.message.wordings.clear()  # a durable subscription's message is worded for others as well
         entry.place = Place.WAITING
         heapq.heappush(self._returned, (entry.number, entry))
         self._waiting_count += 1
@@ -443,17 +443,27 @@ class Queue:
 
     # Messages die.
 
-    def expire(self, now: float) -> None:
-        """Bury what waits and has expired; what is lent is looked at when it comes back."""
+    def expire(self, now: float, limit: int) -> bool:
+        """Bury what waits and has expired; what is lent is looked at when it comes back.
+
+        Args:
+            limit: of what is buried in this call, so that others have their turn.
+
+        Returns:
+            True if the limit was met, and there may be more to do.
+        """
         expiries = self._expiries
-        while expiries and expiries[0][0] <= now:
+        for _ in range(limit):
+            if not (expiries and expiries[0][0] <= now):
+                self._clean_up()
+                return False
             entry = heapq.heappop(expiries)[2]
             if entry.place is Place.WAITING:
                 self._waiting_count -= 1
                 self._size -= entry.size
                 self._left_over += 1
                 self._bury(entry, Death.EXPIRED)
-        self._clean_up()
+        return True
 
     def clear(self) -> int:
         """The queue itself goes; how many messages went with it."""
@@ -462,7 +472,7 @@ class Queue:
         entries += [entry for consumer in self._consumers.values() for entry in consumer.lent.values()]
         for entry in entries:
             entry.place = Place.GONE
-            self._budget.held -= entry.size
+            self._budget.give_back(entry.size)
         self._counters.dropped += len(entries)
         self._waiting.clear()
         self._returned.clear()
@@ -479,11 +489,13 @@ class Queue:
 
     def _bury(self, entry: Entry, reason: Death) -> None:
         self._dead.append(Dead(entry.message, reason, entry.deliveries))
+        if reason is not Death.REJECTED:  # who has rejected it was told
+            self._missed += entry.missed
         self._strike_out(entry)
 
     def _strike_out(self, entry: Entry) -> None:
         entry.place = Place.GONE
-        self._budget.held -= entry.size
+        self._budget.give_back(entry.size)
         del entry.message  # which counts no more, while the entry may be left over for long
 
     def _clean_up(self) -> None:
@@ -496,37 +508,3 @@ class Queue:
         if len(self._expiries) > 2 * (self._waiting_count + self._lent) + SLACK:
             self._expiries = [item for item in self._expiries if item[2].place is not Place.GONE]
             heapq.heapify(self._expiries)
-
-
-def expiration_of(message: PreparedMessage) -> float | None:
-    """Seconds until ``message`` expires: its header ``expiration``, in milliseconds. None: never.
-
-    Raises:
-        BadFrame: that is no number.
-    """
-    text = message.headers.get(EXPIRATION)
-    return None if text is None else number(text, EXPIRATION) / 1000
-
-
-def prefetch_of(subscriber: Subscriber, default: int, most: int) -> int:
-    """How many messages ``subscriber`` may have at a time without having settled them.
-
-    Raises:
-        BadFrame: what it asks for is no number.
-    """
-    for name in (PREFETCH_COUNT, PREFETCH_SIZE):
-        text = subscriber.headers.get(name)
-        if text is not None:
-            return min(number(text, name), most) or most
-    return default
-
-
-def number(text: str, name: str) -> int:
-    """What a header says in ASCII digits.
-
-    Raises:
-        BadFrame: it is something else.
-    """
-    if not (text.isascii() and text.isdigit() and len(text) <= 15):
-        raise BadFrame(f"{name} is no number", ascii(text[:100]))
-    return int(text)

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from ...errors import BadFrame
-from ..destinations import has_prefix, has_wildcard
+from ..destinations import has_prefix
+from .headers import check_literal
 
 TEMPORARY_PREFIX: Final = "/temp-queue"
 REPLY_PREFIX: Final = "/reply-queue"
@@ -47,8 +48,9 @@ class TemporaryQueues:
         address = names.get(destination)
         if address is not None:
             return address
-        if not destination[len(TEMPORARY_PREFIX) + 1 :] or has_wildcard(destination):
-            raise BadFrame("a temporary queue has a name without wildcards", f"e.g. {TEMPORARY_PREFIX}/answers")
+        if not destination[len(TEMPORARY_PREFIX) + 1 :]:
+            raise BadFrame("a temporary queue has a name", f"e.g. {TEMPORARY_PREFIX}/answers")
+        check_literal(destination)
         if len(names) >= self._limit:
             raise BadFrame("too many temporary queues", f"the limit is {self._limit}")
         address = f"{REPLY_PREFIX}/{self._make_token()}"
@@ -67,12 +69,21 @@ class TemporaryQueues:
             del self._owners[address]
         return addresses
 
+    def clear(self) -> None:
+        """All owners have gone."""
+        self._addresses.clear()
+        self._owners.clear()
+
+
+def _is_under(destination: str, prefix: str) -> bool:
+    return destination.startswith(prefix) and has_prefix(destination, prefix)
+
 
 def is_temporary(destination: str) -> bool:
     """Is it a client's own name of a temporary queue?"""
-    return has_prefix(destination, TEMPORARY_PREFIX)
+    return _is_under(destination, TEMPORARY_PREFIX)
 
 
 def is_address(destination: str) -> bool:
     """Is it the address of one?"""
-    return has_prefix(destination, REPLY_PREFIX)
+    return _is_under(destination, REPLY_PREFIX)

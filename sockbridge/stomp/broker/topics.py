@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Final, Protocol
+from typing import Protocol
 
 from ...errors import BadFrame
 from ..codec import PreparedMessage
@@ -17,13 +17,12 @@ from ..destinations import Pattern, PatternTable
 from .base import Subscriber
 from .distribution import Queues
 from .durable import DURABLE, Durable, Durables, Key, key_of
-from .history import X_EPOCH, X_OFFSET, X_SINCE, Histories, Replay, Since, since_of
+from .headers import X_EPOCH, X_MISSED, X_OFFSET, X_RESUMED, X_SINCE, prefetch_of
+from .history import Histories
 from .holding import size_of
 from .options import BrokerOptions
 from .pacing import BURST, Pacer, clock
-from .queues import X_MISSED, prefetch_of
-
-X_RESUMED: Final = "x-resumed"
+from .replay import Replay, Since, forget_wordings, since_of
 
 
 class Sink(Protocol):
@@ -56,6 +55,8 @@ class Topics:
         self._queues = queues
         self._pacer = pacer
         self._counters = counters
+        self._keeps = bool(histories)
+        self._holds = self._keeps  # somebody may still have a message when it has been given to everybody
         self._durables = Durables(options.max_durables, options.max_durables_per_user)
         self._subscribers: PatternTable[Sink] = PatternTable(separator)
         self._stand_ins: dict[Subscriber, Durable | Replay] = {}
@@ -67,10 +68,12 @@ class Topics:
     def publish(self, message: PreparedMessage) -> None:
         """Give ``message`` to whoever wants it, and keep it where that is wanted."""
         self._counters.published += 1
-        if self._histories:
+        if self._keeps:
             self._histories.append(message, clock())
         for sink in self._subscribers.match(message.destination):
             sink.deliver(message)
+        if self._holds:
+            forget_wordings(message)
 
     def size_kept(self, message: PreparedMessage) -> int:
         """Bytes of ``message`` that would be held if it were published, in all places together."""
@@ -113,7 +116,9 @@ class Topics:
                 self._forget(durable)
 
     def clear(self) -> int:
-        """Forget those who are away; how many messages waited for them."""
+        """Forget who is away, and all that is kept; how many messages waited for durable subscriptions."""
+        self._stand_ins.clear()
+        self._histories.clear()
         return sum(self._forget(durable) for durable in self._durables)
 
     # Catching up, and never quite away.
@@ -146,8 +151,7 @@ class Topics:
         return told
 
     def _replay(self, subscriber: Subscriber, since: Since) -> Replay:
-        self._histories.expire(clock(), subscriber.pattern)
-        replay = Replay(subscriber, since, self._histories, self._counters, self._catch_up)
+        replay = Replay(subscriber, since, self._histories, self._counters, self._catch_up, clock())
         self._stand_ins[subscriber] = replay
         self._subscribers.add(subscriber.pattern, replay)
         self._catch_up(replay)
@@ -175,6 +179,7 @@ class Topics:
         if durable is None:
             durable = Durable(key, self._queues.make_durable(key.destination), self._put_aside)
             self._durables.add(durable)
+            self._holds = True
             self._subscribers.add(subscriber.pattern, durable)
         former = durable.attend(subscriber)
         self._stand_ins[subscriber] = durable

@@ -370,6 +370,22 @@ async def test_octets_that_sockjs_cannot_carry_go_to_another_consumer(site: Site
     assert len(site.broker.queues[DEAD]) == 1
 
 
+async def test_what_waits_for_another_consumer_holds_up_nothing(site: Site) -> None:
+    """Rule 8.18: sockbridge's own."""
+    page, service = await site.connect("sockjs"), await site.connect("tcp")
+    await service.subscribe(JOBS, ack="client-individual", **{"prefetch-count": "1"})
+    await site.put(JOBS, "work")
+    work = await service.message()
+    await page.subscribe(JOBS)
+    publisher = await site.connect("tcp")
+    await publisher.ask("SEND", {"destination": JOBS}, b"\xff\xfe")
+    await site.put(JOBS, "1", "2")
+    assert [frame.text for frame in await page.messages(2)] == ["1", "2"]
+    assert len(site.broker.queues[JOBS]) == 1
+    await service.send("ACK", service.settling(work))
+    assert (await service.message()).body == b"\xff\xfe"
+
+
 # What becomes of messages that nobody wants.
 
 

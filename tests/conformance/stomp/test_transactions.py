@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from sockbridge.stomp import EmbeddedBroker
+from sockbridge.stomp import Controller, EmbeddedBroker
 
 from .clients import Client
 from .site import ALL_CARRIERS, VERSIONS, Site, serve_stomp
@@ -302,3 +304,35 @@ async def test_a_transaction_that_is_lost_leaves_its_job_to_others(carrier: str,
             await client.vanish()
         await site.until(lambda: len(site.broker.queues.get(JOBS, ())) == 1)
         assert (await waiting(site, JOBS), await waiting(site, DONE)) == (["job"], [])
+
+
+@pytest.mark.parametrize("carrier", ALL_CARRIERS)
+async def test_functions_of_a_commit_run_when_the_broker_s_part_is_done(carrier: str) -> None:
+    """Rule 4.17: sockbridge's own: that part is whole even if the client goes while they run."""
+    controller, entered, gate = Controller(), list[str](), asyncio.Event()
+
+    @controller.message_mapping("/slow")
+    async def slow(name: str) -> None:
+        entered.append(name)
+        await gate.wait()
+
+    broker = EmbeddedBroker(queues=["/queue"])
+    async with serve_stomp(
+        broker=broker, controllers=[controller], disconnect_grace=0.2, options={"disconnect_delay": 0.3}
+    ) as site:
+        client = await site.connect(carrier)
+        await client.subscribe(JOBS, ack="client-individual")
+        await site.put(JOBS, "job")
+        job = await client.message()
+        held = await begun(client)
+        for name in ("first", "second"):
+            await client.publish("/app/slow", name, **held)
+        await client.publish(DONE, "done", **held)
+        await client.send("ACK", {**client.settling(job), **held})
+        await client.send("COMMIT", held)
+        await site.until(lambda: bool(entered))
+        assert (entered, broker.counters.settled, len(broker.queues[DONE])) == (["first"], 1, 1)
+        await client.vanish()
+        gate.set()
+        await site.forget()
+        assert (await waiting(site, JOBS), await waiting(site, DONE)) == ([], ["done"])

@@ -1,4 +1,4 @@
-"""Fakes for brokers: a subscriber without a connection, and messages."""
+"""Fakes for brokers: a subscriber without a connection, messages, and the streams of a broker alone."""
 
 from __future__ import annotations
 
@@ -9,10 +9,16 @@ from typing import NamedTuple
 
 from sockbridge.errors import SessionClosed
 from sockbridge.stomp.broker.base import Subscriber
+from sockbridge.stomp.broker.history import Histories, History
+from sockbridge.stomp.broker.holding import Budget, size_of
 from sockbridge.stomp.codec import PreparedMessage
 from sockbridge.stomp.destinations import Pattern
 from sockbridge.stomp.frame import AckMode
 from tests.fakes import GUARD
+
+ROOMS = "/topic/rooms/*"
+ROOM = "/topic/rooms/1"
+OTHER = "/topic/rooms/2"
 
 _serials = itertools.count(1)
 
@@ -173,3 +179,35 @@ def message(
 def make_message(destination: str, headers: Mapping[str, str], body: bytes) -> PreparedMessage:
     """What a broker is started with."""
     return PreparedMessage(next(_serials), destination, headers, body)
+
+
+class HistoryBench:
+    """The streams of one broker; by default of ``ROOMS``."""
+
+    def __init__(
+        self, *rules: History, limit: int = 100, max_size: int = 1_000_000, most: int = 1_000_000, separator: str = "/"
+    ) -> None:
+        self.budget = Budget(most)
+        self.now = 0.0
+        epochs = itertools.count(1)
+        self.histories = Histories(
+            rules or (History(ROOMS),), separator, limit, max_size, self.budget, lambda: f"e{next(epochs)}"
+        )
+
+    def publish(self, *bodies: str, destination: str = ROOM) -> list[PreparedMessage]:
+        """Keep messages with these bodies."""
+        messages = [message(destination, body) for body in bodies]
+        for one in messages:
+            self.histories.append(one, self.now)
+        return messages
+
+    def kept(self, destination: str = ROOM) -> list[tuple[int, str]]:
+        """Offsets and bodies."""
+        stream = self.histories.find(destination)
+        assert stream is not None
+        return [(kept.offset, kept.message.body.decode()) for kept in stream.after(0, 1000)]
+
+
+def kept_size(body: str = "a") -> int:
+    """Of a message to ``ROOM`` with this body, once it is numbered by one digit."""
+    return size_of(message(ROOM, body, {"x-epoch": "e1", "x-offset": "1"}))

@@ -10,8 +10,9 @@ import pytest
 from sockbridge.errors import BadFrame
 from sockbridge.stomp.broker.distribution import Queues
 from sockbridge.stomp.broker.embedded import EmbeddedBroker
-from sockbridge.stomp.broker.history import Replay, Stream
+from sockbridge.stomp.broker.history import Stream
 from sockbridge.stomp.broker.queues import Queue
+from sockbridge.stomp.broker.replay import Replay
 from sockbridge.testing import BrokerContract
 
 
@@ -103,7 +104,7 @@ def change(target: type, name: str, replacement: Callable[..., Any]) -> Callable
 def unordered(self: Queue, entry: Any, now: float) -> None:
     """Puts what comes back to the end."""
     self._take_from_consumer(entry)
-    self._budget.held -= entry.size
+    self._budget.give_back(entry.size)
     self.put(entry.message, now)
     self._waiting[-1].deliveries = entry.deliveries
 

@@ -325,6 +325,23 @@ async def test_what_expires_is_buried_wherever_it_waits_and_its_queue_goes(bench
     assert bench.letters() == ["1"]
 
 
+async def test_what_expires_at_once_is_buried_in_several_turns(bench: Bench) -> None:
+    bench.put(*map(str, range(3 * BURST)), expires_after=5.0)
+    bench.queues.expire(clock() + 10.0)
+    assert bench.counters.dead == BURST
+    await turns()
+    assert (bench.counters.dead, list(bench.queues)) == (3 * BURST, [DEAD])
+    assert bench.letters() == [*map(str, range(BURST))], "in the order of their time"
+
+
+async def test_what_goes_while_it_expires_is_buried_no_more(bench: Bench) -> None:
+    bench.put(*map(str, range(3 * BURST)), name=ANSWERS, expires_after=5.0)
+    bench.queues.expire(clock() + 10.0)
+    bench.queues.discard(ANSWERS)
+    await turns()
+    assert (bench.counters.dropped, list(bench.queues), bench.budget.held) == (3 * BURST, [], 0)
+
+
 async def test_the_dead_letters_may_be_a_topic() -> None:
     bench = Bench("/topic/dead")
     bench.put("job")
@@ -402,14 +419,80 @@ async def test_the_queue_of_a_durable_subscription_is_not_among_the_others() -> 
     assert queue.is_idle
 
 
-async def test_what_a_durable_subscriber_rejects_is_a_dead_letter(bench: Bench) -> None:
-    queue = bench.queues.make_durable("/topic/a")
-    bench.queues.put(queue, message("/topic/a", "1"))
-    subscriber = RecordingSubscriber("/topic/a", AckMode.CLIENT)
+@pytest.mark.parametrize("reason", ["rejected", "delivery_limit", "undeliverable", "expired", "maxlen"])
+@pytest.mark.parametrize("name", [ANSWERS, "/topic/durable"])
+async def test_what_dies_in_a_queue_of_one_client_alone_is_dropped_and_counted(name: str, reason: str) -> None:
+    """It must not push out what others look for among the dead, nor get there past the policy."""
+    bench = Bench(max_deliveries=1, max_queue_length=1, max_durable_length=1)
+    queue = bench.queues.obtain(name) if name is ANSWERS else bench.queues.make_durable(name)
+    subscriber = RecordingSubscriber(name, AckMode.CLIENT)
+    subscriber.can_be_told = reason != "undeliverable"
+    bench.queues.put_or_drop(queue, message(name, "1"), 0.0 if reason == "expired" else None)
+    if reason == "maxlen":
+        bench.queues.put_or_drop(queue, message(name, "2"))
     bench.queues.add(queue, subscriber, 10)
-    bench.queues.settle(queue, subscriber, subscriber.serials, is_accepted=False, requeue=False)
-    (letter,) = bench.consume(DEAD).got
-    assert letter.message.headers["x-first-death-queue"] == "/topic/a"
+    if reason in ("rejected", "delivery_limit"):
+        bench.queues.settle(
+            queue, subscriber, subscriber.serials, is_accepted=False, requeue=reason == "delivery_limit"
+        )
+    assert (bench.counters.dropped, bench.counters.dead, DEAD in bench.queues) == (1, 0, False)
+
+
+async def test_what_was_dropped_is_told_though_nothing_else_is_left_of_an_answer() -> None:
+    """The queue stays for as long as it has something to say."""
+    bench = Bench(max_queue_size=size_of(message(ANSWERS, "1")))
+    bench.queues.put_or_drop(bench.queues.obtain(ANSWERS), message(ANSWERS, "x" * 200))
+    assert list(bench.queues) == [ANSWERS]
+    bench.queues.put_or_drop(bench.queues.obtain(ANSWERS), message(ANSWERS, "1"))
+    subscriber = bench.consume(ANSWERS, AckMode.AUTO)
+    assert (subscriber.bodies, subscriber.told) == (["1"], [{"x-missed": "1"}])
+    bench.queues.remove(bench.queues[ANSWERS], subscriber)
+    assert list(bench.queues) == []
+
+
+async def test_what_waits_for_single_clients_fills_half_of_all_at_most() -> None:
+    size = size_of(message(ANSWERS, "1"))
+    bench = Bench(max_size=2 * 4 * size)
+    durable = bench.queues.make_durable("/topic/room12345678")  # a name as long as that of the answers
+    for _ in range(3):
+        bench.queues.put_or_drop(bench.queues.obtain(ANSWERS), message(ANSWERS, "1"))
+    for _ in range(10):
+        bench.queues.put_or_drop(durable, message(ANSWERS, "1"))
+    assert (len(bench.queues[ANSWERS]), len(durable), bench.budget.held) == (3, 1, 4 * size)
+    for _ in range(10):
+        bench.queues.put_or_drop(bench.queues.obtain(ANSWERS), message(ANSWERS, "1"))
+    assert (len(bench.queues[ANSWERS]), len(durable)) == (3, 1), "each makes room at its own cost"
+    bench.put(*"1234")
+    with pytest.raises(QueueFull, match=rf"max_size \({8 * size}\)"):
+        bench.put("x" * size)
+    bench.queues.discard(ANSWERS)
+    bench.queues.put_or_drop(durable, message(ANSWERS, "1"))
+    assert len(durable) == 2
+    durable.clear()
+    bench.queues.clear()
+    assert bench.budget.held == 0
+
+
+async def test_temporary_queues_take_no_place_of_others() -> None:
+    bench = Bench(max_queues=2)
+    several = [f"/reply-queue/{number}" for number in range(5)]
+    consumers = [bench.consume(name) for name in several]
+    bench.put("1", name="/queue/a")
+    bench.queues.check({"/queue/b": [1]})
+    bench.put("1", name="/queue/b")
+    with pytest.raises(QueueFull, match=r"^there are max_queues \(2\) queues$"):
+        bench.put("1", name="/queue/c")
+    with pytest.raises(QueueFull, match="max_queues"):
+        bench.queues.check({"/queue/c": [1]})
+    bench.queues.remove(bench.queues[several[0]], consumers[0])  # it goes by itself
+    bench.queues.discard(several[1])
+    with pytest.raises(QueueFull):
+        bench.put("1", name="/queue/c")
+    bench.queues.clear()
+    bench.put("1", name="/queue/a")
+    bench.put("1", name="/queue/b")
+    with pytest.raises(QueueFull):
+        bench.put("1", name="/queue/c")
 
 
 async def test_a_durable_subscription_to_the_dead_letters_loses_what_dies_in_it() -> None:

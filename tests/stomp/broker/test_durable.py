@@ -135,16 +135,25 @@ def test_there_are_so_many_and_no_more() -> None:
     durables.add(make_durable(KEY._replace(user="cid")))
 
 
-@pytest.mark.parametrize("user", ["ann", None])
-def test_one_user_has_so_many_and_no_more(user: str | None) -> None:
-    """All guests together are one: a ``client-id`` costs nothing."""
-    durables = Durables(10, 2)
+@pytest.mark.parametrize(
+    ("user", "limits", "told"),
+    [
+        ("ann", (10, 2), "the limit is 2, of one user"),
+        (None, (4, 10), "the limit is 2, of all guests"),
+        (None, (5, 1), "the limit is 2, of all guests"),
+    ],
+)
+def test_one_user_or_all_guests_together_have_so_many_and_no_more(
+    user: str | None, limits: tuple[int, int], told: str
+) -> None:
+    """A ``client-id`` costs nothing."""
+    durables = Durables(*limits)
     first, *others = [make_durable(Key(user, client_id, "/topic/a")) for client_id in ("one", "two", "three")]
     durables.add(first)
     durables.add(others[0])
     with pytest.raises(BadFrame, match=r"^too many durable subscriptions") as caught:
         durables.add(others[1])
-    assert caught.value.detail == "the limit is 2, of one user"
+    assert caught.value.detail == told
     assert (len(durables), durables.find(others[1].key)) == (2, None)
     durables.add(make_durable(KEY._replace(user="bob")))
     durables.discard(first)

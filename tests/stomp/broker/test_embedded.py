@@ -16,6 +16,7 @@ from sockbridge.stomp.broker.embedded import TICK, EmbeddedBroker
 from sockbridge.stomp.broker.history import History
 from sockbridge.stomp.broker.holding import OVERHEAD
 from sockbridge.stomp.broker.options import BrokerOptions
+from sockbridge.stomp.broker.pacing import BURST
 from sockbridge.stomp.broker.presence import Here
 from sockbridge.stomp.codec import PreparedMessage
 from sockbridge.stomp.frame import AckMode
@@ -443,7 +444,9 @@ async def test_who_answers_suffers_from_nothing() -> None:
     await broker.check([message(address)] * 10)
     other = broker.resolve("owner", "/temp-queue/y")
     await put(broker, "3", name=other)
-    assert (broker.counters.unroutable, list(broker.queues)) == (1, [address])
+    assert (broker.counters.unroutable, list(broker.queues)) == (0, [address, other])
+    await put(broker, "4")
+    assert list(broker.queues) == [address, other, JOBS], "nor does he take anybody's place"
 
 
 async def test_a_client_has_so_many_temporary_queues() -> None:
@@ -506,9 +509,9 @@ async def test_a_durable_subscription_outlives_its_connection(broker: EmbeddedBr
     assert await broker.subscribe(two) == {"x-resumed": "true"}
     assert two.bodies == [*"bc"]
     await broker.settle(two, two.serials, is_accepted=False, headers={"requeue": "false"})
-    assert (await consume(broker, DEAD)).bodies == [*"bc"]
+    assert (await consume(broker, DEAD)).bodies == []
     await broker.unsubscribe(two, is_lost=False)
-    assert broker.counters.settled == 1
+    assert (broker.counters.settled, broker.counters.dropped) == (1, 2)
 
 
 async def test_on_a_queue_durable_means_nothing(broker: EmbeddedBroker) -> None:
@@ -560,6 +563,44 @@ async def test_one_may_watch_many_at_once(broker: EmbeddedBroker) -> None:
     assert news(watcher) == [("join", "cid", 1)]
 
 
+async def test_who_watches_many_is_told_in_several_turns(broker: EmbeddedBroker) -> None:
+    several = [f"/topic/rooms/{number}" for number in range(2 * BURST)]
+    for room in several:
+        await listen(broker, room, user="ann")
+    watcher = await listen(broker, "/presence/**")
+    assert len(watcher.got) == BURST
+    await watcher.wait_for(2 * BURST)
+    await turns()
+    assert [one.message.destination for one in watcher.got] == [f"/presence{room}" for room in several]
+    assert news(watcher)[0] == ("here", ["ann"], 1)
+
+
+async def test_who_watches_nothing_of_many_takes_no_long_turn_either(broker: EmbeddedBroker) -> None:
+    for number in range(3 * BURST):
+        await listen(broker, f"/topic/rooms/{number}", user="ann")
+    watcher = await listen(broker, "/presence/nothing/*")
+    await watcher.wait_for_drain(2)  # after each burst but the last
+    await turns()
+    assert watcher.got == []
+
+
+async def test_who_watches_and_is_slow_is_told_at_its_own_speed(broker: EmbeddedBroker) -> None:
+    for number in range(5):
+        await listen(broker, f"/topic/rooms/{number}", user="ann")
+    watcher = RecordingSubscriber("/presence/**")
+    watcher.takes = 2
+    await broker.subscribe(watcher)
+    assert len(watcher.got) == 2
+    await watcher.wait_for_drain()
+    watcher.take_in(2)
+    await watcher.wait_for(4)
+    await watcher.wait_for_drain(2)
+    await broker.unsubscribe(watcher, is_lost=True)
+    watcher.take_in()
+    await turns()
+    assert len(watcher.got) == 4, "who has gone is told no more"
+
+
 async def test_of_what_is_not_watched_nothing_is_told(broker: EmbeddedBroker) -> None:
     watcher = await listen(broker, "/presence/topic/other")
     await listen(broker, "/topic/other", user="ann")
@@ -587,6 +628,37 @@ async def test_who_could_not_subscribe_is_not_present(broker: EmbeddedBroker) ->
     with pytest.raises(BadFrame):
         await listen(broker, ROOM, user="ann", headers={"x-since": "x"})
     assert broker.here(ROOM) == Here([], 0)
+
+
+# The room that all of them share.
+
+
+async def test_what_is_kept_takes_no_room_from_queues() -> None:
+    broker = EmbeddedBroker(queues=["/queue"], history=[History(ROOMS)], max_size=100_000)
+    for number in range(300):
+        await put(broker, "x" * 1000, name=f"/topic/rooms/{number}")
+    assert 90_000 < broker.held <= 100_000
+    await broker.check([message(JOBS, "x" * 20_000), message("/queue/others", "x" * 20_000)])
+    await put(broker, "x" * 50_000)
+    assert len(broker.queues[JOBS]) == 1
+    newest = await listen(broker, "/topic/rooms/299", headers={"x-since": "0"})
+    oldest = await listen(broker, "/topic/rooms/260", headers={"x-since": "0"})
+    assert (len(newest.got), len(oldest.got), broker.held <= 100_000) == (1, 0, True)
+
+
+async def test_what_waits_for_guests_takes_no_room_from_queues() -> None:
+    broker = EmbeddedBroker(queues=["/queue"], max_size=100_000)
+    for number in range(20):
+        headers = {"durable": "true", "client-id": str(number)}
+        away = await listen(broker, "/topic/busy", headers=headers, client_id=str(number))
+        await broker.unsubscribe(away, is_lost=True)
+    address = broker.resolve("owner", "/temp-queue/x")
+    for _ in range(20):
+        await put(broker, "x" * 1000, name="/topic/busy")
+        await put(broker, "x" * 1000, name=address)
+    assert 40_000 < broker.held <= 50_000
+    await put(broker, *["x" * 1000] * 30)
+    assert len(broker.queues[JOBS]) == 30
 
 
 # The clock and the log.
@@ -681,6 +753,27 @@ async def test_at_the_end_nothing_is_left(caplog: pytest.LogCaptureFixture) -> N
     (record,) = caplog.records
     assert record.getMessage() == "the broker stops, and 3 messages that waited in its queues are gone"
     await broker.unsubscribe(slow, is_lost=True)  # connections may end later
+
+
+async def test_at_the_end_nothing_is_known_of_before() -> None:
+    broker = EmbeddedBroker(queues=["/queue"], history=[History(ROOMS)])
+    await broker.start(make_message)
+    await put(broker, *"ab", name=ROOM)
+    address = broker.resolve("owner", "/temp-queue/x")
+    durable = await listen(broker, ROOM, headers={"durable": "true"}, client_id="tab")
+    before = await broker.subscribe(RecordingSubscriber(ROOM, headers={"x-since": "0"}))
+    await broker.stop()
+    assert broker.held == 0
+    await broker.unsubscribe(durable, is_lost=False)
+    await broker.start(make_message)
+    await put(broker, "c", name=ROOM)
+    since = {"x-since": "1", "x-epoch": before["x-epoch"]}
+    after = await broker.subscribe(RecordingSubscriber(ROOM, headers=since))
+    assert (after["x-missed"], after["x-offset"]) == ("unknown", "1")
+    assert after["x-epoch"] != before["x-epoch"]
+    await put(broker, "d", name=address)
+    assert broker.counters.unroutable == 1
+    await broker.stop()
 
 
 async def test_a_broker_belongs_to_one_server_at_a_time() -> None:

@@ -311,7 +311,8 @@ class Machine(RuleBasedStateMachine):
             if act == "SEND":
                 self.put(value)
             else:
-                self.apply(act, *value)
+                line, covered = value  # of a subscription that has ended meanwhile nothing is left to settle
+                self.apply(act, line, [job for job in covered if job in line.held])
         self.run(place.client.send("COMMIT", {"transaction": name}))
         if place.client.close_code is None:
             return

@@ -131,8 +131,15 @@ def test_destinations_are_found_by_a_pattern_of_their_companions() -> None:
         presence.join(subscriber("ann", f"/topic/rooms/{number}"))
     assert list(presence.rooms(Pattern("/presence/topic/rooms/*"))) == [f"/topic/rooms/{number}" for number in "123"]
     assert list(presence.rooms(Pattern("/presence/**"))) == [f"/topic/rooms/{number}" for number in "123"]
-    assert list(presence.rooms(Pattern("/presence/topic/rooms/[12]"))) == []
-    assert list(presence.rooms(Pattern("/topic/rooms/*"))) == []
+    assert list(presence.rooms(Pattern("/presence/topic/*/2"))) == [None, "/topic/rooms/2", None]
+    assert list(presence.rooms(Pattern("/topic/rooms/*"))) == [None] * 3, "each is a step, though none is found"
+
+
+@pytest.mark.parametrize("destination", ["/topic/rooms/1", "/topic/rooms/[12]", "/topic/empty", ""])
+def test_a_companion_is_of_one_destination_whether_somebody_is_there_or_not(destination: str) -> None:
+    presence = make_presence()
+    presence.join(subscriber("ann", "/topic/rooms/1"))
+    assert list(presence.rooms(Pattern(f"/presence{destination}"))) == [destination]
 
 
 def test_whoever_goes_while_one_looks_disturbs_nobody() -> None:

@@ -80,6 +80,15 @@ def test_an_address_never_comes_again() -> None:
     assert queues.owner(before) is None
 
 
+def test_all_owners_may_go_at_once() -> None:
+    queues = make_queues()
+    before = [queues.address(owner, "/temp-queue/x") for owner in ("ann", "bob")]
+    queues.clear()
+    assert (len(queues), [queues.owner(address) for address in before]) == (0, [None, None])
+    assert queues.release("ann") == []
+    assert queues.address("ann", "/temp-queue/x") not in before
+
+
 def test_an_address_that_never_was_is_nobodys() -> None:
     assert make_queues().owner("/reply-queue/guess") is None
 

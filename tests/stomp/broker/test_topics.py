@@ -411,7 +411,7 @@ async def test_a_durable_subscriber_may_refuse(bench: Bench) -> None:
     bench.topics.settle(one, [first], is_accepted=False, requeue=True)
     bench.topics.settle(one, [second], is_accepted=False, requeue=False)
     assert one.bodies == [*"aba"]
-    assert [letter.body for letter in bench.letters] == [b"b"]
+    assert (bench.letters, bench.counters.dropped) == ([], 1), "it was everybody's message"
 
 
 async def test_a_durable_subscriber_has_a_prefetch(bench: Bench) -> None:
@@ -474,7 +474,7 @@ async def test_a_client_does_not_take_over_from_itself(bench: Bench) -> None:
 
 
 async def test_one_user_has_so_many_durable_subscriptions_and_others_have_theirs() -> None:
-    bench = Bench(max_durables=3, max_durables_per_user=2)
+    bench = Bench(max_durables=5, max_durables_per_user=2)
     one = bench.attend("/topic/a")
     bench.attend("/topic/b")
     with pytest.raises(BadFrame, match=r"^too many durable subscriptions: the limit is 2, of one user"):
@@ -483,9 +483,15 @@ async def test_one_user_has_so_many_durable_subscriptions_and_others_have_theirs
     assert (len(bench.topics), bench.budget.held) == (2, 0), "nothing of it stays"
     bench.lose(one)
     bench.attend("/topic/a")  # it is the same one
-    bench.attend("/topic/c", user=None)
-    with pytest.raises(BadFrame, match=r"the limit is 3, of all clients"):
-        bench.attend("/topic/d", user=None)
+    guest = bench.attend("/topic/c", user=None)
+    bench.attend("/topic/d", user=None)
+    with pytest.raises(BadFrame, match=r"the limit is 2, of all guests"):
+        bench.attend("/topic/e", user=None)
+    bench.topics.leave(guest, is_lost=False)
+    for user in ("bob", "cid"):
+        bench.attend("/topic/e", user=user)
+    with pytest.raises(BadFrame, match=r"the limit is 5, of all clients"):
+        bench.attend("/topic/f", user="dan")
 
 
 async def test_a_slow_connection_is_taken_over_from_too(bench: Bench) -> None:
@@ -549,6 +555,44 @@ async def test_who_is_away_at_the_end_is_forgotten(bench: Bench) -> None:
     assert bench.topics.clear() == 4
     assert (len(bench.topics), bench.budget.held) == (0, 0)
     assert bench.topics.clear() == 0
+
+
+async def test_at_the_end_what_is_kept_is_forgotten_too() -> None:
+    bench = Bench(History(ROOMS))
+    bench.publish(*"ab")
+    subscriber, _ = bench.listen(x_since="0")
+    durable = bench.attend()
+    assert bench.topics.clear() == 0
+    assert bench.budget.held == 0
+    for one in (subscriber, durable):
+        bench.topics.leave(one, is_lost=False)  # connections may end later
+    bench.publish("c")
+    _, told = bench.listen(x_since="1", x_epoch="e1")
+    assert told == {"x-missed": "unknown", "x-epoch": "e2", "x-offset": "1"}
+
+
+async def test_what_a_durable_subscription_cannot_be_told_is_no_dead_letter_that_comes_back() -> None:
+    """It would be told of the letter, which it cannot be told either, and so on."""
+    bench = Bench()
+    one = bench.attend("/topic/**")
+    one.can_be_told = False
+    bench.publish("octets", destination="/topic/dead")
+    assert (len(one.refused), bench.letters, bench.counters.dropped) == (1, [], 1)
+
+
+@pytest.mark.parametrize(
+    ("rules", "durable", "stays"),
+    [([], False, True), ([History(ROOMS)], False, False), ([], True, False)],
+    ids=["not kept", "kept", "waits"],
+)
+async def test_what_is_kept_is_not_kept_in_every_wording(rules: list[History], durable: bool, stays: bool) -> None:
+    bench = Bench(*rules)
+    if durable:
+        bench.lose(bench.attend())
+    one = message(ROOM, "x" * 2000)
+    one.wordings["a dialect"] = "as it was told"  # type: ignore[index, assignment]
+    bench.topics.publish(one)
+    assert bool(one.wordings) is stays
 
 
 async def test_what_is_too_old_is_forgotten_when_somebody_looks() -> None:

@@ -7,6 +7,7 @@ Does not know: who publishes; topics.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -22,6 +23,9 @@ from .options import BrokerOptions
 from .pacing import BURST, Pacer, clock
 from .queues import Dead, Queue, QueueLimits
 from .temporary import is_address
+
+QUEUES_PER_TURN: Final = 16
+"""Queues that are looked at for what has expired, before others have their turn."""
 
 _OF_ITS_LIFE: Final = frozenset({EXPIRATION, X_EPOCH, X_OFFSET})
 
@@ -55,6 +59,8 @@ class Queues(Mapping[str, Queue]):
         self._queues: dict[str, Queue] = {}
         self._answers = 0  # of these, how many are temporary: they have a limit of their own
         self._continuing: set[Queue] = set()
+        self._expiring: dict[Queue, None] = {}  # where something may have expired, in turn
+        self._expired_until = 0.0
         self._limits = QueueLimits(
             options.max_queue_length,
             options.max_queue_size,
@@ -128,6 +134,7 @@ class Queues(Mapping[str, Queue]):
         self._queues.clear()
         self._answers = 0
         self._continuing.clear()
+        self._expiring.clear()
         return count
 
     def _new(self, name: str) -> Queue:
@@ -187,15 +194,21 @@ class Queues(Mapping[str, Queue]):
 
     def expire(self, now: float) -> None:
         """Bury what has expired; not all in this turn, if it is much."""
-        for queue in list(self._queues.values()):
-            if queue.can_expire:
-                self._expire(queue, now)
+        is_going_on = bool(self._expiring)
+        self._expiring.update((queue, None) for queue in self._queues.values() if queue.can_expire)
+        self._expired_until = now
+        if not is_going_on:
+            self._expire_some()
 
-    def _expire(self, queue: Queue, now: float) -> None:
-        has_more = queue.expire(now, BURST)
-        self._give_out(queue, now)
-        if has_more:
-            asyncio.get_running_loop().call_soon(self._expire, queue, now)
+    def _expire_some(self) -> None:
+        queues = list(itertools.islice(self._expiring, QUEUES_PER_TURN))
+        for queue in queues:
+            del self._expiring[queue]
+            if queue.expire(self._expired_until, BURST // len(queues)):
+                self._expiring[queue] = None  # behind all others
+            self._give_out(queue, self._expired_until)
+        if self._expiring:
+            asyncio.get_running_loop().call_soon(self._expire_some)
 
     def _give_out(self, queue: Queue, now: float) -> None:
         has_more = queue.dispatch(now, BURST)

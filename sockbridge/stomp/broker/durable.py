@@ -105,7 +105,9 @@ class Durables:
         if len(self._by_key) >= self._limit:
             raise BadFrame("too many durable subscriptions", f"the limit is {self._limit}, of all clients")
         user = durable.key.user
-        limit, whose = (self._limit_per_user, "one user") if user is not None else (self._limit // 2, "all guests")
+        limit, whose = self._limit_per_user, "one user"
+        if user is None:
+            limit, whose = max(1, self._limit // 2), "all guests"
         if self._counts[user] >= limit:
             raise BadFrame("too many durable subscriptions", f"the limit is {limit}, of {whose}")
         self._counts[user] += 1

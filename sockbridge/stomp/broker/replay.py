@@ -115,7 +115,7 @@ class Replay:
         destination = message.destination
         stream = self._histories.find(destination)
         if stream is None:
-            self.subscriber.deliver(message, self._headers(0))
+            self._tell(message, 0)
         else:
             known, offset = self._behind.get(destination, (stream, stream.offset - 1))
             if known is not stream:
@@ -168,8 +168,13 @@ class Replay:
             del self._behind[destination]
         else:
             self._behind[destination] = stream, offset
-        self.subscriber.deliver(message, self._headers(lost) if lost or self._gap else None)
+        self._tell(message, lost)
         forget_wordings(message)
+
+    def _tell(self, message: PreparedMessage, lost: int) -> None:
+        headers = self._headers(lost) if lost or self._gap else None
+        if not self.subscriber.deliver(message, headers) and headers is not None:
+            self._gap = headers[X_MISSED]  # the client does not know of it yet
 
     def _headers(self, lost: int) -> Mapping[str, str] | None:
         # What is missing before a message: counted as far as it is known, and told to the client.

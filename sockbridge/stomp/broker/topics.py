@@ -117,6 +117,9 @@ class Topics:
 
     def clear(self) -> int:
         """Forget who is away, and all that is kept; how many messages waited for durable subscriptions."""
+        for subscriber, stand_in in self._stand_ins.items():
+            if isinstance(stand_in, Replay):
+                self._subscribers.discard(subscriber.pattern, stand_in)
         self._stand_ins.clear()
         self._histories.clear()
         return sum(self._forget(durable) for durable in self._durables)

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from sockbridge.errors import QueueFull
-from sockbridge.stomp.broker.distribution import Queues
+from sockbridge.stomp.broker.distribution import QUEUES_PER_TURN, Queues
 from sockbridge.stomp.broker.holding import Budget, size_of
 from sockbridge.stomp.broker.options import BrokerOptions
 from sockbridge.stomp.broker.pacing import BURST, Pacer, clock
@@ -332,6 +332,16 @@ async def test_what_expires_at_once_is_buried_in_several_turns(bench: Bench) -> 
     await turns()
     assert (bench.counters.dead, list(bench.queues)) == (3 * BURST, [DEAD])
     assert bench.letters() == [*map(str, range(BURST))], "in the order of their time"
+
+
+async def test_many_queues_expire_in_several_turns(bench: Bench) -> None:
+    for number in range(3 * QUEUES_PER_TURN):
+        bench.put("x", "y", name=f"/queue/{number}", expires_after=5.0)
+    bench.queues.expire(clock() + 10.0)
+    assert bench.counters.dead == 2 * QUEUES_PER_TURN
+    bench.queues.expire(clock() + 10.0)  # one look comes while another goes on
+    await turns()
+    assert (bench.counters.dead, list(bench.queues)) == (6 * QUEUES_PER_TURN, [DEAD])
 
 
 async def test_what_goes_while_it_expires_is_buried_no_more(bench: Bench) -> None:

@@ -53,6 +53,19 @@ def finish(replay: Replay, limit: int = 64) -> None:
         assert replay.subscriber.is_ready
 
 
+def test_a_gap_is_said_until_the_client_could_be_told() -> None:
+    bench, subscriber = Bench(), listener()
+    subscriber.can_be_told = False
+    replay = bench.replay(subscriber, Since("of another life", 7))
+    bench.publish("octets")
+    finish(replay)
+    subscriber.can_be_told = True
+    bench.publish("text")
+    finish(replay)
+    assert (subscriber.bodies, replay.is_done) == (["text"], True)
+    assert subscriber.told == [{"x-missed": "unknown"}]
+
+
 # How far a client has come.
 
 
@@ -493,7 +506,7 @@ class Counting(Pattern):
         super().__init__(text)
         self.count = 0
 
-    def match(self, destination: str) -> Mapping[str, str] | None:
+    def match(self, destination: str) -> dict[str, str] | None:
         self.count += 1
         return super().match(destination)
 

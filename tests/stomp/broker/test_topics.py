@@ -557,6 +557,14 @@ async def test_who_is_away_at_the_end_is_forgotten(bench: Bench) -> None:
     assert bench.topics.clear() == 0
 
 
+async def test_at_the_end_who_still_catches_up_is_no_longer_stood_in_for(bench: Bench) -> None:
+    subscriber, _ = bench.listen(x_since="1", x_epoch="of another life")  # it waits to be told
+    assert len(bench.topics) == 1
+    bench.topics.clear()
+    bench.topics.leave(subscriber, is_lost=True)
+    assert len(bench.topics) == 0
+
+
 async def test_at_the_end_what_is_kept_is_forgotten_too() -> None:
     bench = Bench(History(ROOMS))
     bench.publish(*"ab")

@@ -52,9 +52,8 @@ class Messaging:
         """
         if not self._broker.serves(destination):
             served = ", ".join(self._broker.prefixes)
-            raise UsageError(
-                f"the broker does not serve {destination!r}, but {served}; add a prefix, or use send_to_user"
-            )
+            hint = "name its prefix to the broker, or use send_to_user"
+            raise UsageError(f"the broker does not serve {destination!r}, but {served}; {hint}")
         message = self.prepare(destination, payload, headers)
         try:
             await self._broker.publish(message)

@@ -145,6 +145,8 @@ class StompServer(SessionHandler):
         _check_overlap([*self._app_prefixes, self._user_prefix], broker.prefixes)
         self._authenticate = authenticate
         self._policy = _compile_policy(self._default_policy() if policy is None else policy, broker.separator)
+        if policy is None and broker.queue_prefixes:
+            logger.warning("no policy is given, so no client may use %s", ", ".join(broker.queue_prefixes))
         self._watch = outbound_of(interceptors)
         self._audience = Audience(events)
         self._listeners = tuple(listeners)

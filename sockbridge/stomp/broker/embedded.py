@@ -146,7 +146,13 @@ class EmbeddedBroker:
     # For the application.
 
     def here(self, destination: str) -> Here:
-        """Who is on ``destination``, one of those that ``presence`` names."""
+        """Who is on ``destination``.
+
+        Raises:
+            UsageError: ``presence`` names no pattern that matches it.
+        """
+        if not self._presence.is_watched(destination):
+            raise UsageError(f"nobody watches who is on {destination!r}: name it in presence=")
         return self._presence.here(destination)
 
     @property
@@ -221,6 +227,7 @@ class EmbeddedBroker:
             self._consume(subscriber)
             return {}
         if pattern.text in self._of_presence:
+            self._presence.check(pattern)
             self._topics.join(subscriber)
             self._show(subscriber, self._presence.rooms(pattern))
             return {}

@@ -15,7 +15,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from ...errors import InvalidOption, UsageError
+from ...errors import BadFrame, InvalidOption, UsageError
 from ..destinations import Pattern, fault_of, misplaced_stars
 from .base import Subscriber
 
@@ -122,6 +122,22 @@ class Presence:
         room = self._rooms.get(destination)
         return room.here() if room else Here([], 0)
 
+    def is_watched(self, destination: str) -> bool:
+        """Is it told who is on ``destination``?"""
+        if fault_of(PRESENCE_PREFIX + destination):
+            return False  # too long to have a companion
+        return any(pattern.match(destination) is not None for pattern in self._patterns)
+
+    def check(self, wanted: Pattern) -> None:
+        """Is there anything to see for a subscriber to ``wanted``, a companion or a pattern of companions?
+
+        Raises:
+            BadFrame: it is one whose destination is not watched, so it would look as if nobody were there.
+        """
+        destination = wanted.text[len(PRESENCE_PREFIX) :]
+        if wanted.is_literal and not self.is_watched(destination):
+            raise BadFrame("nobody watches who is on this destination", ascii(destination[:100]))
+
     def rooms(self, wanted: Pattern) -> Iterator[str | None]:
         """The destinations whose companion ``wanted`` matches: of a pattern those that somebody is on, with None for
         each that does not match."""
@@ -134,7 +150,7 @@ class Presence:
     def join(self, subscriber: Subscriber) -> Change | None:
         """A subscription begins; the change if it makes one."""
         destination = subscriber.pattern.text
-        if not subscriber.pattern.is_literal or not self._is_watched(destination):
+        if not subscriber.pattern.is_literal or not self.is_watched(destination):
             return None
         self._present[subscriber] = None
         return self._rooms.setdefault(destination, Room()).join(subscriber)
@@ -150,8 +166,3 @@ class Presence:
         if not room.count:
             del self._rooms[destination]
         return change
-
-    def _is_watched(self, destination: str) -> bool:
-        if fault_of(PRESENCE_PREFIX + destination):
-            return False  # too long to have a companion
-        return any(pattern.match(destination) is not None for pattern in self._patterns)

@@ -98,6 +98,8 @@ class Replay:
         Returns:
             True if there may be more: the limit was met, or the subscriber takes no more at the moment.
         """
+        if len(self._behind) == 1:
+            return self._advance_in_one(limit)
         for _ in range(limit):
             if not self.subscriber.is_ready:
                 return True
@@ -128,6 +130,21 @@ class Replay:
                 self._skip_forgotten()
         self._on_news(self)
         return True
+
+    def _advance_in_one(self, limit: int) -> bool:
+        # The usual case, without turns: one destination (bench.replay).
+        self._turns.clear()
+        self._listed.clear()
+        self._skip_forgotten()
+        count = 0
+        for destination, (stream, offset) in list(self._behind.items()):
+            for kept in stream.after(offset, limit):
+                if not self.subscriber.is_ready:
+                    break
+                count += 1
+                self._give(stream, kept.offset, kept.message)
+            self._list(destination)
+        return count == limit or bool(self._listed)
 
     def _note(self, destination: str, stream: Stream, offset: int) -> None:
         if offset < stream.offset:

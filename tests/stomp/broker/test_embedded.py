@@ -601,11 +601,19 @@ async def test_who_watches_and_is_slow_is_told_at_its_own_speed(broker: Embedded
     assert len(watcher.got) == 4, "who has gone is told no more"
 
 
-async def test_of_what_is_not_watched_nothing_is_told(broker: EmbeddedBroker) -> None:
-    watcher = await listen(broker, "/presence/topic/other")
+async def test_of_what_is_not_watched_nobody_learns_anything(broker: EmbeddedBroker) -> None:
+    """An empty answer would look as if nobody were there."""
     await listen(broker, "/topic/other", user="ann")
+    count = len(broker)
+    for destination in ("/topic/other", "", "/queue/a"):
+        with pytest.raises(BadFrame, match=r"^nobody watches who is on this destination"):
+            await listen(broker, f"/presence{destination}")
+        with pytest.raises(UsageError, match=r"name it in presence="):
+            broker.here(destination)
+    assert len(broker) == count
+    watcher = await listen(broker, "/presence/**")
     await listen(broker, ROOMS, user="ann")
-    assert news(watcher) == [("here", [], 0)]
+    assert news(watcher) == []
 
 
 async def test_only_the_broker_tells_who_is_present(broker: EmbeddedBroker) -> None:
@@ -848,7 +856,7 @@ async def test_a_destination_whose_companion_is_too_long_is_no_trap(broker: Embe
         assert len(broker) == 0
     else:
         await broker.unsubscribe(one, is_lost=True)
-    assert broker.here(one.pattern.text) == Here([], 0)
+    assert len(broker._presence) == 0
 
 
 async def test_what_a_transaction_keeps_of_topics_is_no_room_for_its_queues() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sockbridge.errors import InvalidOption
+from sockbridge.errors import BadFrame, InvalidOption
 from sockbridge.stomp.broker.presence import PRESENCE_PREFIX, Change, Here, Presence, Room
 from sockbridge.stomp.destinations import MAX_DESTINATION, Pattern
 from tests.stomp.broker.fakes import RecordingSubscriber
@@ -224,3 +224,20 @@ def test_a_room_counts_for_itself() -> None:
     assert room.join(ann) == Change("join", "ann", 1)
     assert (room.count, room.here()) == (1, Here(["ann"], 1))
     assert room.leave(ann) == Change("leave", "ann", 0)
+
+
+# What there is to see.
+
+
+def test_of_what_is_watched_there_is_something_to_see() -> None:
+    presence = Presence(["/topic/rooms/*"], "/")
+    for wanted in ("/presence/topic/rooms/a", "/presence/topic/*/a", "/presence/**"):
+        presence.check(Pattern(wanted))
+
+
+@pytest.mark.parametrize("destination", ["/topic/other", "/topic/rooms", "", "/queue/a"])
+def test_who_asks_for_what_is_not_watched_is_told_so(destination: str) -> None:
+    presence = Presence(["/topic/rooms/*"], "/")
+    with pytest.raises(BadFrame, match=r"^nobody watches who is on this destination"):
+        presence.check(Pattern(f"/presence{destination}"))
+    assert not presence.is_watched(destination)

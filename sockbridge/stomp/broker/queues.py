@@ -34,6 +34,9 @@ from .base import Subscriber
 from .headers import REDELIVERED, X_DELIVERY_COUNT, X_MISSED
 from .holding import Budget, size_of
 
+AT_ONCE: Final = 256
+"""Messages that have expired and are buried before a new one is taken in; the rest has its turn later."""
+
 SLACK: Final = 64
 """Entries that may be left over before a list is cleaned up."""
 
@@ -236,7 +239,7 @@ class Queue:
             QueueFull: see ``check``.
         """
         if self._expiries and self._expiries[0][0] <= now:
-            self.expire(now, len(self._expiries))  # nothing suffers for what is dead already
+            self.expire(now, AT_ONCE)  # nothing suffers for what is dead already, as far as that is quickly done
         size = size_of(message)
         self.check(1, size)
         limits = self._limits
@@ -262,9 +265,9 @@ class Queue:
 
     def _drop_oldest(self, now: float) -> None:
         oldest = self._take_first(now)
-        assert oldest is not None  # something waits, and what has expired is gone
-        self._missed += 1
-        self._bury(oldest, Death.OVERFLOW)
+        if oldest is not None:  # else all that waited had expired
+            self._missed += 1
+            self._bury(oldest, Death.OVERFLOW)
 
     # Consumers come and go.
 

@@ -14,7 +14,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from sockbridge.errors import QueueFull
 from sockbridge.stomp.broker.holding import Budget, size_of
-from sockbridge.stomp.broker.queues import SLACK, Death, Queue, QueueLimits
+from sockbridge.stomp.broker.queues import AT_ONCE, SLACK, Death, Queue, QueueLimits
 from sockbridge.stomp.codec import PreparedMessage
 from sockbridge.stomp.counters import BrokerCounters
 from sockbridge.stomp.frame import AckMode
@@ -1142,6 +1142,23 @@ def put_traced(bench: Bench, count: int, expires_after: float | None = None) -> 
 
 def alive(references: Sequence[weakref.ref[Traced]]) -> int:
     return sum(reference() is not None for reference in references)
+
+
+@pytest.mark.parametrize("drops", [True, False])
+def test_a_new_message_does_not_wait_for_thousands_to_be_buried(drops: bool) -> None:
+    bench = Bench(length=4 * AT_ONCE, drops=drops)
+    bench.put(*map(str, range(4 * AT_ONCE)), expires_after=5.0)
+    bench.put("new", now=10.0)
+    assert len(bench.queue) == 3 * AT_ONCE + 1
+    assert len(bench.queue.take_dead()) == AT_ONCE
+
+
+def test_where_all_that_waits_has_expired_nothing_else_is_dropped() -> None:
+    bench = Bench(size=10**9, most=2 * AT_ONCE * SIZE, drops=True)
+    bench.put(*"x" * 2 * AT_ONCE, expires_after=5.0)
+    bench.put("y" * AT_ONCE * SIZE, now=10.0)
+    assert len(bench.queue) == 1
+    assert {dead.reason for dead in bench.queue.take_dead()} == {Death.EXPIRED}
 
 
 def test_what_has_expired_in_the_middle_does_not_pile_up() -> None:

@@ -178,12 +178,13 @@ class Examined(BrokerContract):
         return self.kind(**wanted)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What does not come in memory within half a second will not come."""
     monkeypatch.setattr("sockbridge.testing.stomp_client.GUARD", 0.5)
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_broker_that_breaks_a_promise_is_caught(name: str) -> None:
     kind, test = MUTANTS[name]
@@ -191,6 +192,7 @@ def test_a_broker_that_breaks_a_promise_is_caught(name: str) -> None:
         getattr(Examined(kind), test)()
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("name", PATCHES)
 def test_a_room_that_breaks_a_promise_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     apply, test = PATCHES[name]

@@ -565,7 +565,7 @@ TestMachine.settings = settings(
     max_examples=RUNS,
     stateful_step_count=STEPS,
     deadline=None,
-    phases=[Phase.generate],
+    phases=[Phase.generate],  # to shrink a failure takes minutes: add Phase.shrink where one is looked into
     report_multiple_bugs=False,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

@@ -148,6 +148,13 @@ class ReplayContract(Contract):
         assert await stage.came(client) == ["2", "3"]
 
     @scene(history=[History("/topic/kept/*", size=1000)])
+    async def test_all_that_was_missed_comes_though_nothing_more_is_published(self, stage: Stage) -> None:
+        await stage.publish(KEPT, *map(str, range(500)))
+        for destination in (KEPT, "/topic/kept/*"):
+            client = await stage.consumer(destination, {"x-since": "0"})
+            assert bodies(await client.messages(500)) == list(map(str, range(500)))
+
+    @scene(history=[History("/topic/kept/*", size=1000)])
     async def test_a_slow_reader_catches_up_without_gap_or_repetition(self, stage: Stage) -> None:
         client = await stage.consumer(KEPT)
         await stage.publish(KEPT, *(f"{number:04}" for number in range(300)))

@@ -130,6 +130,15 @@ def gapless(self: Replay, lost: int | None) -> None:
     self._gap = ""
 
 
+def gives_up(self: Replay, limit: int) -> bool:
+    """Says that it is done after a burst."""
+    advance(self, limit)
+    return False
+
+
+advance = Replay.advance
+
+
 def everything(self: Stream, offset: int, limit: int) -> Iterable[Any]:
     """Gives what the client has already."""
     return self._kept[self._first : self._first + limit]
@@ -163,6 +172,10 @@ PATCHES: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
     "hides gaps": (change(Replay, "_headers", gapless), "test_what_cannot_be_given_any_more_is_said"),
     "repeats": (
         change(Stream, "after", everything), "test_who_comes_back_gets_what_it_missed_and_then_what_comes"
+    ),
+    "stops after a burst": (
+        change(Replay, "advance", gives_up),
+        "test_all_that_was_missed_comes_though_nothing_more_is_published",
     ),
     "has no dead letters": (
         change(Queues, "_see_off", bury_nowhere), "test_a_nack_without_requeue_leads_to_the_dead_letters"

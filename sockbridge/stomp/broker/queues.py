@@ -73,7 +73,8 @@ class QueueLimits:
 
     Attributes:
         drops: makes room by dropping the oldest; else it refuses what is new.
-        tells: says in the header ``x-missed`` of the next message how many were dropped.
+        tells: says in the header ``x-missed`` of the next message how many were dropped for lack of room. Such a queue
+            is one client's alone, and what dies in it is no dead letter.
     """
 
     length: int
@@ -203,7 +204,7 @@ class Queue:
 
     @property
     def tells(self) -> bool:
-        """What is dropped for lack of room is told to the consumer, and goes nowhere else."""
+        """It is one client's alone: that one is told what is dropped, and what dies goes nowhere else."""
         return self._limits.tells
 
     @property

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from ...errors import BadFrame
-from ..destinations import has_prefix
+from ..destinations import Prefixes
 from .headers import check_literal
 
 TEMPORARY_PREFIX: Final = "/temp-queue"
@@ -75,15 +75,9 @@ class TemporaryQueues:
         self._owners.clear()
 
 
-def _is_under(destination: str, prefix: str) -> bool:
-    return destination.startswith(prefix) and has_prefix(destination, prefix)
-
-
-def is_temporary(destination: str) -> bool:
-    """Is it a client's own name of a temporary queue?"""
-    return _is_under(destination, TEMPORARY_PREFIX)
+_ADDRESSES: Final = Prefixes([REPLY_PREFIX])
 
 
 def is_address(destination: str) -> bool:
     """Is it the address of one?"""
-    return _is_under(destination, REPLY_PREFIX)
+    return destination in _ADDRESSES

@@ -397,6 +397,23 @@ async def test_what_does_not_fit_as_a_whole_is_refused(options: dict[str, Any], 
 # Temporary queues.
 
 
+@pytest.mark.parametrize(
+    ("destination", "is_own"),
+    [
+        ("/temp-queue/x", True),
+        ("/temp-queue/x/y", True),
+        ("/temp-queues/x", False),
+        ("/temp-queue.x", False),
+        ("/reply-queue/x", False),
+        ("/queue/temp-queue/x", False),
+        ("", False),
+    ],
+)
+def test_a_client_s_own_names_are_told_by_their_prefix(destination: str, is_own: bool) -> None:
+    broker = EmbeddedBroker(queues=["/queue"])
+    assert (broker.resolve("owner", destination) != destination) == is_own
+
+
 async def test_a_client_is_reached_by_the_address_of_its_queue(broker: EmbeddedBroker) -> None:
     owner = object()
     address = broker.resolve(owner, "/temp-queue/x")

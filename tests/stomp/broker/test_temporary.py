@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sockbridge.errors import BadFrame
-from sockbridge.stomp.broker.temporary import TemporaryQueues, is_address, is_temporary
+from sockbridge.stomp.broker.temporary import TemporaryQueues, is_address
 
 
 def make_queues(limit: int = 100) -> TemporaryQueues:
@@ -94,21 +94,20 @@ def test_an_address_that_never_was_is_nobodys() -> None:
 
 
 @pytest.mark.parametrize(
-    ("destination", "temporary", "address"),
+    ("destination", "address"),
     [
-        ("/temp-queue/x", True, False),
-        ("/temp-queue", True, False),
-        ("/temp-queues/x", False, False),
-        ("/temp-queue.x", False, False),
-        ("/reply-queue/x", False, True),
-        ("/reply-queue", False, True),
-        ("/reply-queue2", False, False),
-        ("/queue/temp-queue/x", False, False),
-        ("", False, False),
+        ("/temp-queue/x", False),
+        ("/temp-queue", False),
+        ("/reply-queue/x", True),
+        ("/reply-queue", True),
+        ("/reply-queue2", False),
+        ("/reply-queue.x", False),
+        ("/queue/reply-queue/x", False),
+        ("", False),
     ],
 )
-def test_names_and_addresses_are_told_by_their_prefixes(destination: str, temporary: bool, address: bool) -> None:
-    assert (is_temporary(destination), is_address(destination)) == (temporary, address)
+def test_addresses_are_told_by_their_prefix(destination: str, address: bool) -> None:
+    assert is_address(destination) == address
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("wxyz"), st.booleans()), max_size=50))

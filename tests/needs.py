@@ -13,6 +13,7 @@ from typing import Final, NoReturn
 import pytest
 
 PACKAGES: Final = {
+    "cc": "gcc",
     "chromium": "chromium",
     "haproxy": "haproxy",
     "ip": "iproute2",

@@ -29,6 +29,7 @@ from .sockjs.session import Session
 from .transports import DEFAULT_TRANSPORTS
 from .transports.admission import Admission
 from .transports.base import Transport
+from .transports.websocket import WebSocketTransport
 
 IFRAME_NAME: Final = re.compile(r"iframe[0-9a-z._-]*\.html")
 
@@ -85,6 +86,7 @@ class Endpoint:
         self._manager = SessionManager(handler, options)
         admission = Admission(options)
         served = [kind(self._manager, admission, options) for kind in transports if _is_served(kind, options)]
+        self._sockets = [transport for transport in served if isinstance(transport, WebSocketTransport)]
         has_websocket = any(transport.is_websocket for transport in served)
         self._resource = EndpointResource(prefix, served, Pages(options, admission, websocket=has_websocket))
 
@@ -110,6 +112,14 @@ class Endpoint:
     def prefix(self) -> str:
         """The mounted URL's path, decoded, with the prefixes of sub-applications."""
         return self._resource.canonical
+
+    @property
+    def websocket_reader(self) -> str:
+        """What reads websocket frames: ``"compiled"`` or ``"python"``; "" if no websocket is served.
+
+        See the option ``websocket_reader``.
+        """
+        return self._sockets[0].reader_name if self._sockets else ""
 
     @property
     def sessions(self) -> Iterator[Session]:

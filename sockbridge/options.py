@@ -24,6 +24,7 @@ Authenticate = Callable[..., Awaitable[object | None]]
 DEFAULT_CLIENT_URL: Final = "https://cdn.jsdelivr.net/npm/sockjs-client@1/dist/sockjs.min.js"
 
 OVERFLOW_POLICIES: Final = ("close", "drop_oldest", "drop_newest")
+WEBSOCKET_READERS: Final = ("auto", "python")
 
 _ORIGIN_PATTERN = re.compile(r"https?://(\*\.)?[^/*?#\s;,'\"]+")
 
@@ -50,6 +51,7 @@ class OptionArguments(TypedDict, total=False):
     write_timeout: float
     shutdown_grace: float
     websocket_compression: bool
+    websocket_reader: Literal["auto", "python"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +92,8 @@ class Options:
         write_timeout: seconds that a peer may take no bytes at all, or send none in the middle of a body. 10.
         shutdown_grace: seconds that goodbyes may take when the server stops. 1.
         websocket_compression: permessage-deflate. Off: it costs 64 KiB and more per connection, and time.
+        websocket_reader: what reads websocket frames. ``"auto"``: aiohttp's compiled reader where it works as it
+            should, else our own in Python, which ``"python"`` asks for; ``endpoint.websocket_reader`` tells which.
     """
 
     heartbeat_delay: float = 25.0
@@ -111,6 +115,7 @@ class Options:
     write_timeout: float = 10.0
     shutdown_grace: float = 1.0
     websocket_compression: bool = False
+    websocket_reader: Literal["auto", "python"] = "auto"
 
     def __post_init__(self) -> None:
         _at_least(0, heartbeat_delay=self.heartbeat_delay, shutdown_grace=self.shutdown_grace)
@@ -134,6 +139,8 @@ class Options:
             raise InvalidOption(f'forwarded is True, False or "rfc7239", not {self.forwarded!r}')
         if self.on_overflow not in OVERFLOW_POLICIES:
             raise InvalidOption(f"on_overflow is one of {OVERFLOW_POLICIES}, not {self.on_overflow!r}")
+        if self.websocket_reader not in WEBSOCKET_READERS:
+            raise InvalidOption(f"websocket_reader is one of {WEBSOCKET_READERS}, not {self.websocket_reader!r}")
         if not isinstance(self.jsessionid, (bool, str)) or re.search(r"[\x00-\x1f\x7f]", str(self.jsessionid)):
             raise InvalidOption(f"jsessionid is True, False or a string of cookie attributes, not {self.jsessionid!r}")
         _script_url(self.client_url)

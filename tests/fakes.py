@@ -13,6 +13,7 @@ import sockbridge
 from sockbridge.errors import ConnectionLost, RemoteError
 from sockbridge.sockjs.framing import FRAMED, Close, Framing, Message
 from sockbridge.sockjs.handshake import Handshake
+from sockbridge.sockjs.runner import IDLE
 from sockbridge.sockjs.session import Session
 
 GUARD = 5.0
@@ -81,6 +82,7 @@ class RecordingReceiver:
     """
 
     transport = "fake"
+    is_quiet = False
 
     def __init__(self, session: Session | None = None, *, takes: bool = False) -> None:
         self.session = session
@@ -117,6 +119,11 @@ class RecordingReceiver:
             if self.session.receiver is not self:
                 break
         return self.frames
+
+
+def busy_tasks() -> set[asyncio.Task[object]]:
+    """All tasks but those that wait for a call to go on with (``sockjs/runner.py``)."""
+    return {task for task in asyncio.all_tasks() if task.get_name() != IDLE}
 
 
 def make_handshake(**headers: str) -> Handshake:

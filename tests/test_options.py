@@ -31,6 +31,7 @@ DEFAULTS = {
     "write_timeout": 10.0,
     "shutdown_grace": 1.0,
     "websocket_compression": False,
+    "websocket_reader": "auto",
 }
 
 ZERO_OR_MORE = ["heartbeat_delay", "shutdown_grace"]

@@ -1,8 +1,10 @@
 """The inbound half of one session: its handler is called one call at a time, in order of arrival.
 
-An idle session runs ``on_message`` at once, in the task that brought the message: no queue, no task switch.
-While a call runs, what arrives waits in line, up to ``receive_buffer_limit``; the task that runs the handler
-then empties the line. The end of the session waits in the same line, so ``on_closed`` is the last call.
+An idle session runs ``on_message`` at once, within the call that brought the message: no queue, no task switch
+(``Run``). While a call runs, what arrives waits in line, up to ``receive_buffer_limit``; the task that runs the
+handler then empties the line. The end of the session waits in the same line, so ``on_closed`` is the last call.
+
+All calls of a session see one context (``contextvars``): a copy of the one in which it was opened.
 
 Knows: the handler, the line, which task runs the handler; the one place that contains handlers' errors.
 Does not know: transports, HTTP, which sessions there are.
@@ -13,19 +15,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import copy_context
 from typing import Any, Final
 
 from ..errors import RemoteError, SessionClosed
 from .framing import Close, CloseCode, Message
 from .handler import SessionHandler
+from .runner import Runner
 from .session import Session
 
 logger = logging.getLogger("sockbridge.sockjs")
-
-Spawn = Callable[[Coroutine[Any, Any, None]], None]
-"""Runs a coroutine in a task that somebody else owns."""
-
 
 MESSAGE_OVERHEAD: Final = 64
 """What a waiting message costs besides its own length, so that empty ones cannot fill the memory."""
@@ -47,6 +47,7 @@ class Delivery:
 
     __slots__ = (
         "__weakref__",
+        "_context",
         "_end",
         "_gate",
         "_handler",
@@ -56,22 +57,42 @@ class Delivery:
         "_line",
         "_line_size",
         "_on_message",
+        "_on_room",
+        "_on_told",
         "_room",
+        "_run",
+        "_run_inside",
+        "_run_soon",
         "_runner",
         "_session",
-        "_spawn",
         "_waiting",
         "_was_connected",
         "is_told",
         "unheard",
     )
 
-    def __init__(self, session: Session, handler: SessionHandler, limit: int, spawn: Spawn) -> None:
+    def __init__(
+        self,
+        session: Session,
+        handler: SessionHandler,
+        limit: int,
+        runner: Runner,
+        on_told: Callable[[Session], None] | None = None,
+    ) -> None:
+        """
+        Args:
+            limit: ``receive_buffer_limit``.
+            on_told: called when ``on_closed`` has returned.
+        """
         self._session = session
         self._handler = handler
         self._on_message = handler.on_message
         self._limit = limit
-        self._spawn = spawn
+        self._run = runner.run
+        self._run_inside = runner.run_inside
+        self._run_soon = runner.run_soon
+        self._on_told = on_told
+        self._context = copy_context()
         self._is_busy = False
         self._is_deaf = False  # the application has closed: what still comes in is dropped
         self._was_connected = False
@@ -80,26 +101,89 @@ class Delivery:
         self._line_size = 0
         self._gate: asyncio.Lock | None = None
         self._room: asyncio.Event | None = None
+        self._on_room: Callable[[], None] | None = None
         self._waiting = 0
         self._runner: asyncio.Task[Any] | None = None
         self.is_told = False
         self.unheard = 0
 
-    def open(self) -> Coroutine[Any, Any, None]:
-        """What calls ``on_connected``, then whatever has come in meanwhile. From now on messages wait for it.
-
-        To be awaited, or given to a task, once.
-        """
+    def open(self) -> None:
+        """Call ``on_connected``; what comes in meanwhile waits for it."""
         self._is_busy = self._was_connected = True
-        return self._open()
+        self._runner = self._run_inside(self._open(), self._context)
 
-    async def deliver(self, messages: Sequence[Message], runner: asyncio.Task[Any] | None = None) -> None:
-        """Call ``on_message`` for each, here and now; behind a call that runs, wait in line instead."""
-        if self._is_busy or self._waiting:
-            await self.accept(messages)
+    def deliver(self, messages: Sequence[Message]) -> bool:
+        """Call ``on_message`` for each, here and now; behind a call that runs, put them in line instead.
+
+        Not within a task: see ``accept``.
+
+        Returns:
+            False if the line is too long now; see ``has_room``.
+        """
+        if self._is_busy:
+            self._enqueue(messages)
+            return self._line_size <= self._limit
+        self._is_busy = True
+        runner = self._run(self._call(messages), self._context)
+        if runner is not None:
+            self._runner = runner
+        return True
+
+    async def accept(self, messages: Sequence[Message]) -> None:
+        """The same for a request: wait while the line is too long, in order of arrival."""
+        if self._line_size > self._limit or self._waiting:
+            await self._wait_for_room(messages)
+        else:
+            self._deliver_inside(messages)
+
+    def _deliver_inside(self, messages: Sequence[Message]) -> None:
+        if self._is_busy:
+            self._enqueue(messages)
             return
         self._is_busy = True
-        self._runner = runner or asyncio.current_task()  # on Python 3.11 that call costs as much as the JSON
+        self._runner = self._run_inside(self._call(messages), self._context)
+
+    def has_room(self, on_room: Callable[[], None]) -> bool:
+        """True unless the line is too long; then ``on_room`` is called once, when there is room again."""
+        if self._line_size <= self._limit:
+            return True
+        self._on_room = on_room
+        return False
+
+    def finish(self, close: Close, error: RemoteError | None, *, is_deaf: bool) -> None:
+        """The session has ended: tell the handler once what is in line has been delivered.
+
+        Args:
+            close: for ``on_closed``.
+            error: for ``on_transport_error``, which comes before it; None if there was none.
+            is_deaf: drop what is in line, because the application itself has closed.
+        """
+        self._end = (close, error)
+        if is_deaf:
+            self._is_deaf = True
+            self._drop_line()
+        if not self._is_busy:
+            self._is_busy = True
+            self._runner = None
+            self._run_soon(self._settle(), self._context)
+
+    def is_idle(self) -> bool:
+        """True if no call runs and none waits."""
+        return not self._is_busy
+
+    def overrule(self) -> None:
+        """A call has run for too long after the end of the session: tell the end beside it."""
+        if not self.is_told and self._end is not None:
+            self._is_deaf = True
+            self._drop_line()
+            self._run_soon(self._tell_end(), self._context)
+
+    def cancel(self) -> None:
+        """The server stops and has no more time for the call that runs."""
+        if self._is_busy and self._runner is not None:
+            self._runner.cancel()
+
+    async def _call(self, messages: Sequence[Message]) -> None:
         session, on_message = self._session, self._on_message
         remaining = iter(messages)
         try:
@@ -116,51 +200,7 @@ class Delivery:
         if self._line or self._end is not None:
             await self._settle()
 
-    async def accept(self, messages: Sequence[Message]) -> None:
-        """Put ``messages`` in line and return; waits, in order of arrival, while the line is too long."""
-        if self._line_size > self._limit or self._waiting:
-            await self._wait_for_room(messages)
-        else:
-            self._enqueue(messages)
-        if self._line and not self._is_busy:
-            # Busy from now on, so that nobody overtakes before the task has started.
-            self._is_busy = True
-            self._spawn(self._settle())
-
-    def finish(self, close: Close, error: RemoteError | None, *, is_deaf: bool) -> None:
-        """The session has ended: tell the handler once what is in line has been delivered.
-
-        Args:
-            close: for ``on_closed``.
-            error: for ``on_transport_error``, which comes before it; None if there was none.
-            is_deaf: drop what is in line, because the application itself has closed.
-        """
-        self._end = (close, error)
-        if is_deaf:
-            self._is_deaf = True
-            self._drop_line()
-        if not self._is_busy:
-            self._is_busy = True
-            self._spawn(self._settle())
-
-    def is_idle(self) -> bool:
-        """True if no call runs and none waits."""
-        return not self._is_busy
-
-    def overrule(self) -> None:
-        """A call has run for too long after the end of the session: tell the end beside it."""
-        if not self.is_told and self._end is not None:
-            self._is_deaf = True
-            self._drop_line()
-            self._spawn(self._tell_end())
-
-    def cancel(self) -> None:
-        """The server stops and has no more time for the call that runs."""
-        if self._is_busy and self._runner is not None:
-            self._runner.cancel()
-
     async def _open(self) -> None:
-        self._runner = asyncio.current_task()
         try:
             await self._handler.on_connected(self._session)
         except (Exception, asyncio.CancelledError) as error:
@@ -185,7 +225,7 @@ class Delivery:
                 while self._line_size > self._limit:
                     self._room.clear()
                     await self._room.wait()
-                self._enqueue(messages)
+                self._deliver_inside(messages)
         finally:
             self._waiting -= 1
 
@@ -199,14 +239,16 @@ class Delivery:
                 await self._tell_end()
         finally:
             self._is_busy = False
+        if self.is_told and self._on_told is not None:
+            self._on_told(self._session)
 
     async def _empty_line(self) -> None:
         try:
             while self._line:
                 message = self._line.popleft()
                 self._line_size -= weight(message)
-                if self._room is not None and self._line_size <= self._limit:
-                    self._room.set()
+                if self._line_size <= self._limit:
+                    self._tell_room()
                 await self._on_message(self._session, message)
         except (Exception, asyncio.CancelledError) as error:
             self._fail("on_message", error)
@@ -248,5 +290,11 @@ class Delivery:
         self.unheard += len(self._line)
         self._line.clear()
         self._line_size = 0
+        self._tell_room()
+
+    def _tell_room(self) -> None:
         if self._room is not None:
             self._room.set()
+        on_room, self._on_room = self._on_room, None
+        if on_room is not None:
+            on_room()

@@ -25,6 +25,9 @@ from ..errors import BrokenJSON, InvalidCloseCode, PayloadExpected
 Message = str | bytes
 """What an application sends and gets: text; ``bytes`` only on raw websockets."""
 
+LARGE: Final = 1024
+"""Bytes from which on a message that goes to many is put into its frame once."""
+
 MAX_REASON_SIZE: Final = 123  # RFC 6455, 5.5: a control frame holds 125 bytes, two of them the code
 
 
@@ -97,10 +100,12 @@ def quote(message: Message) -> bytes:
 
     Spec: sockjs-protocol, JSONEncoding: the escaped ranges.
     """
+    if type(message) is str and message.isascii():  # nearly always
+        return _quote_ascii(message)
     if not isinstance(message, str):
         raise TypeError(f"a SockJS message is a str, not {type(message).__name__}; encode it first (json.dumps)")
     if message.isascii():
-        return _quote_ascii(message if type(message) is str else str.__str__(message))
+        return _quote_ascii(str.__str__(message))
     return _ESCAPED.sub(_escape, _quote_unescaped(message)).encode()
 
 
@@ -130,11 +135,11 @@ def decode_frame(payload: bytes) -> list[str]:
         PayloadExpected: JSON of another shape.
         BrokenJSON: not JSON.
     """
-    if not payload:
-        return []
     try:
         return _decode_strings(payload)
     except _NOT_STRINGS:
+        if not payload:
+            return []
         value = _parse(payload)
         return [value] if isinstance(value, str) else _strings(value)
 
@@ -181,8 +186,8 @@ class Framing(Protocol):
         """One message, ready to be packed; the same for every session of this framing."""
         ...
 
-    def pack(self, buffer: deque[bytes], max_bytes: int) -> tuple[bytes, int]:
-        """The next frame out of ``buffer`` and how many bytes of messages were taken from it."""
+    def pack(self, buffer: deque[bytes], size: int, max_bytes: int) -> tuple[bytes, int]:
+        """The next frame out of ``buffer``, which holds ``size`` bytes, and how many bytes were taken from it."""
         ...
 
     def close_frame(self, close: Close) -> bytes:
@@ -197,17 +202,32 @@ class _Framed:
 
     prepare = staticmethod(quote)  # no call more than needed: once per message
 
-    def pack(self, buffer: deque[bytes], max_bytes: int) -> tuple[bytes, int]:
-        message = buffer.popleft()
-        size = len(message)
-        if not buffer:
-            return b"a[%b]" % message, size
-        messages = [message]
-        while buffer and size + len(buffer[0]) <= max_bytes:
+    def __init__(self) -> None:
+        self._last: tuple[bytes, bytes] = (b"", b"a[]")  # a large message and its frame
+
+    def pack(self, buffer: deque[bytes], size: int, max_bytes: int) -> tuple[bytes, int]:
+        if len(buffer) == 1:
             message = buffer.popleft()
-            size += len(message)
+            return (b"a[%b]" % message if size < LARGE else self._frame_large(message)), size
+        if size <= max_bytes:
+            frame = b"a[%b]" % b",".join(buffer)
+            buffer.clear()
+            return frame, size
+        messages = [buffer.popleft()]
+        taken = len(messages[0])
+        while taken + len(buffer[0]) <= max_bytes:
+            message = buffer.popleft()
+            taken += len(message)
             messages.append(message)
-        return b"a[%b]" % b",".join(messages), size
+        return b"a[%b]" % b",".join(messages), taken
+
+    def _frame_large(self, message: bytes) -> bytes:
+        # A broadcast asks for the same one again and again: a look is cheaper than a copy then.
+        last, frame = self._last
+        if message is not last:
+            frame = b"a[%b]" % message
+            self._last = (message, frame)
+        return frame
 
     def close_frame(self, close: Close) -> bytes:
         return close_frame(close)
@@ -223,7 +243,7 @@ class _Raw:
             return encode_text(message)
         return Binary(message)
 
-    def pack(self, buffer: deque[bytes], max_bytes: int) -> tuple[bytes, int]:
+    def pack(self, buffer: deque[bytes], size: int, max_bytes: int) -> tuple[bytes, int]:
         message = buffer.popleft()
         return message, len(message)
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 from weakref import WeakSet
 
 from ..errors import ConnectionLost, EndpointClosed, RemoteError, TooManySessions
@@ -25,6 +25,7 @@ from .delivery import Delivery
 from .framing import EXPIRED, FRAMED, Close, CloseCode, Framing, Message
 from .handler import HandlerFactory, HandlerSource
 from .handshake import Handshake
+from .runner import Runner
 from .session import Receiver, Session
 
 logger = logging.getLogger("sockbridge.sockjs")
@@ -77,7 +78,7 @@ class SessionManager:
         self._by_id: dict[str, Session] = {}
         self._ids: dict[Session, str] = {}
         self._connections: set[Cuttable] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._runner = Runner()
         self._overdue: WeakSet[Delivery] = WeakSet()  # calls that run although their session is forgotten
         self._clock: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
@@ -115,7 +116,7 @@ class SessionManager:
         await self._wait(self.options.shutdown_grace)
         for session in list(self._live):
             self.forget(session)
-        await self._cancel([clock, *self._tasks])
+        await self._cancel([clock, *self._runner.close()])
         if self.handlers.shared is not None:
             try:
                 await self.handlers.shared.on_stop()
@@ -127,7 +128,7 @@ class SessionManager:
     @property
     def sessions(self) -> Iterator[Session]:
         """The open sessions, oldest first; safe to send and close while iterating."""
-        return (session for session in list(self._live) if session.is_open)
+        return iter([session for session in self._live if session.is_open])
 
     def __len__(self) -> int:
         return len(self._live)
@@ -142,9 +143,16 @@ class SessionManager:
             TypeError: ``bytes``, while one of the sessions is not a raw websocket; nothing was sent then.
         """
         receivers = list(self.sessions if sessions is None else sessions)
-        prepared = {framing: framing.prepare(message) for framing in {session.framing for session in receivers}}
+        if not isinstance(message, str):
+            for each in {session.framing for session in receivers}:  # all of them can, or nobody gets it
+                each.prepare(message)
+        framing: Framing | None = None
+        prepared = b""
         for session in receivers:
-            session.send_prepared(prepared[session.framing])
+            if session.framing is not framing:
+                framing = session.framing
+                prepared = framing.prepare(message)
+            session.send_prepared(prepared)
         return len(receivers)
 
     # For transports.
@@ -167,7 +175,8 @@ class SessionManager:
             raise TooManySessions(f"max_sessions ({self.options.max_sessions}) are open")
         session = Session(secrets.token_hex(8), handshake, self.options, framing, self._on_ending)
         limit = self.options.receive_buffer_limit
-        self._live[session] = Delivery(session, self.handlers.make(), limit, self._spawn)
+        handler = self.handlers.make()
+        self._live[session] = Delivery(session, handler, limit, self._runner, self._forget_if_over)
         if url_id is not None:
             self._by_id[url_id] = session
             self._ids[session] = url_id
@@ -195,13 +204,9 @@ class SessionManager:
             self.counters.opened += 1
         return is_new
 
-    def open(self, session: Session) -> Coroutine[Any, Any, None]:
-        """What tells the application that ``session`` is there; to be awaited."""
-        return self._live[session].open()
-
-    def open_soon(self, session: Session) -> None:
-        """The same in a task, for a transport whose request ends before the session does."""
-        self._spawn(self._live[session].open())
+    def open(self, session: Session) -> None:
+        """Tell the application that ``session`` is there."""
+        self._live[session].open()
 
     def release(self, session: Session, receiver: Receiver, error: ConnectionLost | None = None) -> None:
         """``receiver`` ends: as it should, or with ``error`` because it was cut off."""
@@ -210,8 +215,7 @@ class SessionManager:
             session.detach(receiver)
         else:
             session.abort(receiver, error)
-        if self._is_over(session):
-            self.forget(session)
+        self._forget_if_over(session)
 
     @contextmanager
     def holding(self, connection: Cuttable) -> Iterator[None]:
@@ -222,18 +226,27 @@ class SessionManager:
         finally:
             self._connections.discard(connection)
 
-    def deliver(
-        self, session: Session, messages: Sequence[Message], runner: asyncio.Task[Any] | None = None
-    ) -> Coroutine[Any, Any, None]:
-        """What runs the handler for ``messages``, or puts them in line behind a call that runs; to be awaited."""
+    def inlet(self, session: Session) -> Callable[[Sequence[Message]], bool]:
+        """What runs the handler of a live session for messages, or puts them in line behind a call that runs.
+
+        It is not to be called in a task, and returns False if too much waits in line; see ``has_room``.
+        """
+        return self._live[session].deliver
+
+    def drop(self, messages: Sequence[Message]) -> None:
+        """``messages`` came when their session had ended."""
+        self.counters.unheard += len(messages)
+
+    def has_room(self, session: Session, on_room: Callable[[], None]) -> bool:
+        """False if too much waits for the handler of ``session``; ``on_room`` is called once when that has changed."""
         delivery = self._live.get(session)
-        return self._ignore(messages) if delivery is None else delivery.deliver(messages, runner)
+        return delivery is None or delivery.has_room(on_room)
 
     async def accept(self, session: Session, messages: Sequence[Message]) -> None:
         """Hand in what a request brought, without waiting for the handler unless too much waits already."""
         delivery = self._live.get(session)
         if delivery is None or not session.is_open:
-            await self._ignore(messages)
+            self.drop(messages)
         elif messages:
             await delivery.accept(messages)
 
@@ -259,6 +272,8 @@ class SessionManager:
     def look(self, now: float) -> None:
         """See to heartbeats, silent peers and clients that stayed away; the clock calls it every tick."""
         for session, delivery in list(self._live.items()):
+            if session.look_at > now:
+                continue
             try:
                 is_due = session.look(now)
                 if is_due and session.is_open and not delivery.is_idle():
@@ -288,8 +303,9 @@ class SessionManager:
         logger.debug("session %s: closed with %d %s", session.id, close.code, close.reason)
         self._live[session].finish(close, error, is_deaf=is_ours)
 
-    async def _ignore(self, messages: Sequence[Message]) -> None:
-        self.counters.unheard += len(messages)
+    def _forget_if_over(self, session: Session) -> None:
+        if self._is_over(session):
+            self.forget(session)
 
     def _is_over(self, session: Session) -> bool:
         # Nobody asks again for the close frame of a websocket, so its session need not wait for that.
@@ -298,19 +314,13 @@ class SessionManager:
         delivery = self._live.get(session)
         return delivery is not None and delivery.is_told
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        # Never started eagerly: close() and send() may not run the application's on_closed within the call.
-        task = asyncio.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     async def _wait(self, seconds: float) -> None:
         # Until everybody has gone, at most for so long.
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         for _ in range(3):  # even without grace, what was started just now gets its turn
             await asyncio.sleep(0)
-        while (self._connections or self._tasks) and loop.time() < end:
+        while (self._connections or self._runner.tasks) and loop.time() < end:
             await asyncio.sleep(min(0.01, seconds))
 
     async def _cancel(self, tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -67,9 +67,14 @@ class Receiver(Protocol):
 
     Attributes:
         transport: the name of its transport, for ``session.transport``.
+        is_quiet: ``tick`` has nothing to look at until a frame is taken: nothing is on its way, and of the loss of
+            its connection it hears by itself, and lets go of the session then.
     """
 
     transport: str
+
+    @property
+    def is_quiet(self) -> bool: ...
 
     @property
     def is_connected(self) -> bool:
@@ -116,10 +121,14 @@ class Session:
     Attributes:
         id: random, made by the server, fit for logs. Not the id in the URL, which is the client's secret.
         handshake: the request that opened the session.
+        framing: ``FRAMED``, or ``RAW`` on a raw websocket, where ``bytes`` may be sent as well.
         buffered: bytes of messages that wait for the client.
         messages: what iteration over the session gives; set for a coroutine handler only.
         undelivered: messages that were sent after the end, dropped by ``on_overflow``, or never fetched.
         has_heartbeat: False switches this session's heartbeats off, e.g. where the application has its own.
+        has_more: ``take_frame`` would return a frame.
+        receiver: the connection that carries the session now. One that finds itself replaced or let go is to end.
+        look_at: before that time ``look`` has nothing to do; 0 while it may have.
     """
 
     __slots__ = (
@@ -129,7 +138,6 @@ class Session:
         "_close",
         "_deadline",
         "_drained",
-        "_framing",
         "_has_written",
         "_has_yielded",
         "_heartbeat_is_due",
@@ -139,14 +147,17 @@ class Session:
         "_options",
         "_prepare",
         "_quiet_since",
-        "_receiver",
         "_state",
         "_transport",
         "buffered",
+        "framing",
         "handshake",
         "has_heartbeat",
+        "has_more",
         "id",
+        "look_at",
         "messages",
+        "receiver",
         "undelivered",
     )
 
@@ -162,21 +173,22 @@ class Session:
         self.handshake = handshake
         self.undelivered = 0
         self.buffered = 0
+        self.look_at = 0.0
         self.has_heartbeat = options.heartbeat_delay > 0
         self.messages: AsyncIterator[Message] | None = None
         self._options = options
         self._high_water = min(HIGH_WATER, options.send_buffer_limit // 2)
-        self._framing = framing
+        self.framing = framing
         self._prepare = framing.prepare
         self._on_ending = on_ending
         self._state = State.CONNECTING
         self._close: Close | None = None
         self._buffer: deque[bytes] = deque()
-        self._receiver: Receiver | None = None
+        self.receiver: Receiver | None = None
         self._transport = ""
         self._attributes: dict[Any, Any] | None = None
         self._drained: asyncio.Event | None = None
-        self._is_new = bool(framing.open_frame)
+        self._is_new = self.has_more = bool(framing.open_frame)
         self._heartbeat_is_due = False
         self._has_written = True
         self._has_yielded = True
@@ -216,11 +228,6 @@ class Session:
         return self._options.heartbeat_delay
 
     @property
-    def framing(self) -> Framing:
-        """``FRAMED``, or ``RAW`` on a raw websocket, where ``bytes`` may be sent as well."""
-        return self._framing
-
-    @property
     def close_info(self) -> Close | None:
         """How the session ended; None while it has not."""
         return self._close
@@ -238,7 +245,7 @@ class Session:
             TypeError: ``message`` is of another type.
         """
         if self._state is OPEN:
-            self._queue(self._prepare(message))
+            self.send_prepared(self._prepare(message))
         else:
             self.undelivered += 1
 
@@ -250,16 +257,14 @@ class Session:
         if self._state is not OPEN:
             self.undelivered += 1
             return
-        self._queue(prepared)
-
-    def _queue(self, prepared: bytes) -> None:
-        buffer = self._buffer
-        buffer.append(prepared)
+        self._buffer.append(prepared)
         self.buffered = buffered = self.buffered + len(prepared)
+        if not self.has_more:  # else the receiver is awake already
+            self.has_more = True
+            if self.receiver is not None:
+                self.receiver.wake()
         if buffered > self._high_water:
             self._relieve()
-        elif len(buffer) == 1 and self._receiver is not None:
-            self._receiver.wake()  # later messages find it awake
 
     @property
     def is_drained(self) -> bool:
@@ -313,11 +318,6 @@ class Session:
 
     # For transports.
 
-    @property
-    def receiver(self) -> Receiver | None:
-        """The connection that carries the session now. One that finds itself replaced or let go is to end."""
-        return self._receiver
-
     def attach(self, receiver: Receiver) -> bool:
         """Let ``receiver`` fetch the frames from now on.
 
@@ -329,22 +329,18 @@ class Session:
 
         Spec: sockjs-protocol, Protocol; docs/conformance.md 5.3.
         """
-        if self._receiver is not None:
-            if self._receiver.is_connected:
+        if self.receiver is not None:
+            if self.receiver.is_connected:
                 raise SessionBusy(f"session {self.id} has a receiver already")
-            self.abort(self._receiver, ConnectionLost("the client left without a goodbye"))
-        self._receiver = receiver
+            self.abort(self.receiver, ConnectionLost("the client left without a goodbye"))
+        self.receiver = receiver
+        self.look_at = 0.0
         self._transport = receiver.transport
         self._has_written = True  # heartbeats count from here
         if self._state is State.CONNECTING:
             self._state = OPEN
             return True
         return False
-
-    @property
-    def has_more(self) -> bool:
-        """True if ``take_frame`` would return a frame."""
-        return bool(self._buffer) or self._close is not None or self._heartbeat_is_due or self._is_new
 
     def take_frame(self, max_bytes: int) -> bytes | None:
         """The next frame for the client: open, messages, close or heartbeat; None if nothing waits.
@@ -354,23 +350,28 @@ class Session:
         Args:
             max_bytes: of messages in one frame; a single larger message still comes whole.
         """
+        buffer = self._buffer
         if self._is_new:
             self._is_new = False
-            frame = self._framing.open_frame
-        elif self._buffer:
-            frame, taken = self._framing.pack(self._buffer, max_bytes)
+            frame = self.framing.open_frame
+        elif buffer:
+            frame, taken = self.framing.pack(buffer, self.buffered, max_bytes)
             self.buffered -= taken
             if self._drained is not None and self.buffered <= self._high_water:
                 self._drained.set()
         elif self._close is not None:
-            self._receiver = None
-            return self._framing.close_frame(self._close)
+            self.receiver = None
+            return self.framing.close_frame(self._close)
         elif self._heartbeat_is_due:
-            self._heartbeat_is_due = False
             frame = HEARTBEAT_FRAME
         else:
+            self.has_more = False
             return None
+        if not buffer:
+            self.has_more = self._close is not None
+        self._heartbeat_is_due = False  # any frame is a sign of life
         self._has_written = True
+        self.look_at = 0.0
         return frame
 
     def detach(self, receiver: Receiver) -> None:
@@ -378,9 +379,11 @@ class Session:
 
         Does nothing unless ``receiver`` is the one attached.
         """
-        if self._receiver is receiver:
-            self._receiver = None
+        if self.receiver is receiver:
+            self.receiver = None
+            self.look_at = 0.0
             self._heartbeat_is_due = False
+            self.has_more = bool(self._buffer) or self._close is not None
             if self._state is OPEN:
                 self._deadline = None
 
@@ -389,8 +392,9 @@ class Session:
 
         Does nothing unless ``receiver`` is the one attached.
         """
-        if self._receiver is receiver:
-            self._receiver = None
+        if self.receiver is receiver:
+            self.receiver = None
+            self.look_at = 0.0
             self.interrupt(INTERRUPTED, error)
             receiver.wake()
 
@@ -405,7 +409,8 @@ class Session:
     def look(self, now: float) -> bool:
         """See to what time brings: heartbeats, a peer that went silent, a client that stays away.
 
-        Called about twice a second. Aborts by itself where the receiver's peer turned out to be gone.
+        Called about twice a second, but for sessions whose ``look_at`` is later. Aborts by itself where the receiver's
+        peer turned out to be gone.
 
         Args:
             now: seconds on a clock that never goes back.
@@ -413,7 +418,7 @@ class Session:
         Returns:
             True once nobody has fetched for ``disconnect_delay``: the session is to be forgotten.
         """
-        receiver = self._receiver
+        receiver = self.receiver
         if receiver is None:
             if self._deadline is None:
                 self._deadline = now + self._options.disconnect_delay
@@ -421,8 +426,11 @@ class Session:
         error = receiver.tick(now)
         if error is not None:
             self.abort(receiver, error)
-        elif self.has_heartbeat:
+            return False
+        if self.has_heartbeat:
             self._beat(receiver, now)
+        if receiver.is_quiet and not self._has_written:
+            self.look_at = (self._quiet_since if self.has_heartbeat else now) + self._options.heartbeat_delay
         return False
 
     def forget(self) -> None:
@@ -431,7 +439,7 @@ class Session:
         self._forfeit()
         self._state = State.CLOSED
         self._close = self._close or EXPIRED
-        receiver, self._receiver = self._receiver, None
+        receiver, self.receiver = self.receiver, None
         if receiver is not None:
             receiver.wake()
 
@@ -443,14 +451,14 @@ class Session:
             self._quiet_since = now
         elif now - self._quiet_since >= self._options.heartbeat_delay:
             self._quiet_since = now
-            self._heartbeat_is_due = True
+            self._heartbeat_is_due = self.has_more = True
             receiver.wake()
 
     def _relieve(self) -> None:
         # A burst within one loop turn is no overflow: what the peer takes now is gone before we judge.
-        if self._receiver is not None:
+        if self.receiver is not None:
             self._has_yielded = False
-            self._receiver.flush()
+            self.receiver.flush()
         if self.buffered <= self._options.send_buffer_limit:
             return
         if self._options.on_overflow == "close":
@@ -477,9 +485,11 @@ class Session:
         self._state = State.CLOSING
         self._close = close
         self._deadline = None
+        self.look_at = 0.0
+        self.has_more = True
         if self._drained is not None:
             self._drained.set()
         if self._on_ending is not None:
             self._on_ending(self, close, error, is_ours=is_ours)
-        if self._receiver is not None:
-            self._receiver.wake()
+        if self.receiver is not None:
+            self.receiver.wake()

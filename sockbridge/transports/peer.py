@@ -29,11 +29,15 @@ TCP_INFO_SIZE: Final = 60  # bytes of struct tcp_info that we look at; see tcp(7
 
 
 class Peer:
-    """Watches one connection; is told of each write, and asked now and then."""
+    """Watches one connection; is told of each write, and asked now and then.
+
+    Attributes:
+        has_got: to be set at each write, for which there was room: the peer has taken what was before.
+        is_watched: something that was written may still be on its way.
+    """
 
     __slots__ = (
         "_connection",
-        "_has_written",
         "_patience",
         "_protocol",
         "_stalled_at",
@@ -41,6 +45,8 @@ class Peer:
         "_transport",
         "_unacknowledged_at",
         "_write_timeout",
+        "has_got",
+        "is_watched",
     )
 
     def __init__(self, transport: asyncio.Transport, protocol: web.RequestHandler, write_timeout: float) -> None:
@@ -52,7 +58,8 @@ class Peer:
         self._protocol = protocol
         self._write_timeout = self._patience = write_timeout
         self._connection = _tcp_connection(transport)
-        self._has_written = False
+        self.has_got = False
+        self.is_watched = False
         self._stalled_at: float | None = None
         self._stalled_size = 0
         self._unacknowledged_at: float | None = None
@@ -62,22 +69,21 @@ class Peer:
             transport.set_write_buffer_limits(high=64 * 1024)
             self._patience = 2 * write_timeout
 
-    def wrote(self) -> None:
-        """Something has been written, for which there was room: the peer has taken what was before."""
-        self._has_written = True
-        self._stalled_at = None
-
     def fault(self, now: float) -> WriteTimeout | None:
         """Why the peer counts as gone, or None.
 
         Args:
             now: seconds on a clock that never goes back.
         """
+        if self.has_got:
+            self.has_got = False
+            self.is_watched = True
+            self._stalled_at = None
         if not self._protocol.writing_paused:
             self._stalled_at = None
         elif self._has_stalled(now):
             return WriteTimeout(f"the client took no bytes for {self._patience:g} seconds")
-        if self._has_written and self._has_vanished(now):
+        if self.is_watched and self._has_vanished(now):
             return WriteTimeout(f"the client's side acknowledged nothing for {self._write_timeout:g} seconds")
         return None
 
@@ -90,7 +96,7 @@ class Peer:
     def _has_vanished(self, now: float) -> bool:
         silence = None if self._connection is None else _seconds_unacknowledged(self._connection)
         if silence is None:
-            self._has_written = False
+            self.is_watched = self._protocol.writing_paused
             self._unacknowledged_at = None
             return False
         if self._unacknowledged_at is None:

@@ -27,6 +27,8 @@ class PollReceiver:
 
     __slots__ = ("_request", "_woken", "transport")
 
+    is_quiet = False
+
     def __init__(self, transport: str, request: web.Request) -> None:
         self.transport = transport
         self._request = request
@@ -69,7 +71,7 @@ class PollingTransport(Transport):
         is_new = self.attach(session, receiver)
         frame = BUSY_FRAME if is_new is None else await self._fetch(session, receiver)
         if is_new:
-            self.manager.open_soon(session)
+            self.manager.open(session)
         answer = Answer(self.format(frame, request), self.headers(request), self, session, receiver)
         if request.version < HttpVersion11:
             answer.force_close()

@@ -52,7 +52,8 @@ class TurnEnd:
         receivers = iter(woken)
         try:
             for receiver in receivers:
-                receiver.on_turn_end()
+                receiver.is_woken = False
+                receiver.flush()
         finally:  # a fault in one holds up no other
             for receiver in receivers:
                 self.add(receiver)
@@ -69,21 +70,27 @@ class SocketReceiver:
         peer: whether it still takes what is written.
         room: bytes that it may still take; a subclass may count them down.
         lost: what made the peer count as gone; None while it is there.
+        is_full: the transport's buffer is full.
+        is_quiet: see ``Receiver``.
+        is_woken: ``TurnEnd`` is to flush it.
     """
 
     __slots__ = (
         "_drain_task",
-        "_is_woken",
         "_protocol",
         "_request",
         "_transport",
         "_turn_end",
+        "is_quiet",
+        "is_woken",
         "lost",
         "peer",
         "room",
         "session",
         "transport",
     )
+
+    is_full: bool
 
     def __init__(
         self, transport: str, session: Session, request: web.Request, write_timeout: float, turn_end: TurnEnd
@@ -98,12 +105,13 @@ class SocketReceiver:
         self.session = session
         self.lost: ConnectionLost | None = None
         self.room = sys.maxsize
+        self.is_quiet = False
         self._request = request
         self._transport = request.transport
         self._protocol = request.protocol
         self.peer = Peer(request.transport, request.protocol, write_timeout)
         self._turn_end = turn_end
-        self._is_woken = False
+        self.is_woken = False
         self._drain_task: asyncio.Task[None] | None = None
 
     # For subclasses.
@@ -124,14 +132,14 @@ class SocketReceiver:
         return self.lost is None and self._protocol.transport is not None and not self._transport.is_closing()
 
     def wake(self) -> None:
-        if not self._is_woken:
+        if not self.is_woken:
             self._turn_end.add(self)
-            self._is_woken = True
+            self.is_woken = True
 
     def flush(self) -> None:
         """Write what waits, until the session has nothing more or the peer's buffer is full."""
         session, transport = self.session, self._transport
-        while session.receiver is self and not self._protocol.writing_paused:
+        while session.receiver is self and not self.is_full:
             if transport.is_closing():
                 return  # what waits stays with the session, which learns of the loss at the next tick
             if self.room <= 0:
@@ -142,13 +150,13 @@ class SocketReceiver:
                 return
             if frame or session.receiver is self:  # a raw websocket's goodbye has no frame
                 transport.write(self.encode(frame))
-                self.peer.wrote()
-            if self.room > 0 and not session.has_more:
+                self.peer.has_got = True
+            if not session.has_more and self.room > 0:
                 return
         if session.receiver is not self:
             self.on_let_go()
-        elif self._drain_task is None and self.is_connected:
-            self._drain_task = asyncio.create_task(self._flush_when_drained())
+        else:
+            self.flush_when_drained()
 
     def tick(self, now: float) -> ConnectionLost | None:
         if self.is_connected:
@@ -166,14 +174,18 @@ class SocketReceiver:
     def cut(self) -> None:
         self._transport.abort()
 
-    def on_turn_end(self) -> None:
-        """Everything that this turn of the loop brings has been sent."""
-        self._is_woken = False
+    def flush_when_drained(self) -> None:
+        """Go on once the peer's buffer has room. May be called again meanwhile."""
+        if self._drain_task is None and self.is_connected:
+            self._drain_task = asyncio.create_task(self._wait_for_room())
+
+    def on_drained(self) -> None:
+        """The peer's buffer has room again."""
         self.flush()
 
     # Private.
 
-    async def _flush_when_drained(self) -> None:
+    async def _wait_for_room(self) -> None:
         # The slow path: a task, for as long as the peer's buffer is full.
         try:
             await self._request.writer.drain()
@@ -181,4 +193,4 @@ class SocketReceiver:
             return
         finally:
             self._drain_task = None
-        self.flush()
+        self.on_drained()

@@ -34,6 +34,10 @@ class StreamReceiver(SocketReceiver):
         """Until the session has let go or the limit is reached."""
         await self._done
 
+    @property
+    def is_full(self) -> bool:  # type: ignore[override]  # nobody sets it: aiohttp's protocol knows
+        return self._protocol.writing_paused
+
     def encode(self, frame: bytes) -> bytes:
         body = self._format(frame)
         self.room -= len(body)
@@ -87,7 +91,7 @@ class StreamingTransport(Transport):
         try:
             receiver.flush()
             if is_new:
-                self.manager.open_soon(session)
+                self.manager.open(session)
             await receiver.wait()
         except asyncio.CancelledError:
             error = ConnectionLost("the request was cancelled")

@@ -1,7 +1,8 @@
 """Shape 4, both ways: a websocket whose session lives and dies with it.
 
-One task reads and runs the handler. While a handler takes its time, the next reader takes over reading, so
-pings are answered and a goodbye is heard; messages then wait in line (see ``sockjs/delivery.py``).
+What the socket brings is handled within the read: messages go to the handler at once, or wait in line behind a call
+that runs (see ``sockjs/delivery.py``); pings are answered and a goodbye is heard meanwhile. The socket is not read
+while too much waits in line.
 
 Knows: reading, writing, pings, the closing handshake.
 Does not know: who handles messages; SockJS sessions of other transports.
@@ -11,17 +12,17 @@ Spec: RFC 6455; sockjs-protocol 0.3.3, WebsocketHttpErrors, WebsocketHybi10, Raw
 from __future__ import annotations
 
 import asyncio
-import struct
-from collections.abc import Sequence
-from typing import ClassVar, Final
+from collections.abc import Callable
+from typing import Any, ClassVar, Final
 
-from aiohttp import WebSocketError, WSMessage, WSMsgType, web
+from aiohttp import WebSocketError, WSMsgType, web
 
 from ..errors import ConnectionLost, MessageTooBig, PongTimeout, ProtocolError, Refused, RemoteError
+from ..options import Options
 from ..sockjs.framing import (
     FRAMED,
     HEARTBEAT_FRAME,
-    INTERRUPTED,
+    LARGE,
     Binary,
     Close,
     CloseCode,
@@ -30,16 +31,18 @@ from ..sockjs.framing import (
     decode_frame,
     encode_text,
 )
+from ..sockjs.manager import SessionManager
 from ..sockjs.session import Session
+from .admission import Admission
 from .base import Refusal, Transport, logger
-from .receiver import FRAME_SIZE, SocketReceiver
+from .compiled_reader import choose_reader
+from .receiver import SocketReceiver
+from .websocket_connection import ReadBuffer, take_over
+from .websocket_frames import BINARY, CLOSE, DEFLATED, PING_FRAME, PONG, TEXT, websocket_frame
+from .websocket_upgrade import VERSION, NoHandshake, Upgrade, upgrade
 
-# First bytes of an unfragmented server frame (RFC 6455, 5.2).
-TEXT: Final = 0x81
-BINARY: Final = 0x82
-PING: Final = b"\x89\x00"
-
-VERSION: Final = "13"
+Parse = Callable[[bytes], list[str] | list[bytes]]
+"""Takes a payload; raises ``ProtocolError`` if it is not what a client may send."""
 
 LINGER: Final = 1.0
 """Seconds that a client may take to answer our close frame."""
@@ -47,247 +50,236 @@ LINGER: Final = 1.0
 # Codes below 3000 that may stand in a close frame (RFC 6455, 7.4.1); the others only describe.
 SENDABLE_CODES: Final = frozenset({*range(1000, 1004), *range(1007, 1012)})
 
-_header_short = struct.Struct("!BB").pack
-_header_medium = struct.Struct("!BBH").pack
-_header_long = struct.Struct("!BBQ").pack
-
-
-def websocket_frame(opcode: int, payload: bytes) -> bytes:
-    """One unmasked frame, as servers send them.
-
-    Args:
-        opcode: with the FIN bit, ``TEXT`` or ``BINARY``.
-
-    Spec: RFC 6455, 5.2.
-    """
-    size = len(payload)
-    if size < 126:
-        return _header_short(opcode, size) + payload
-    if size < 65536:
-        return _header_medium(opcode, 126, size) + payload
-    return _header_long(opcode, 127, size) + payload
-
-
 TEXT_MESSAGE = WSMsgType.TEXT
 BINARY_MESSAGE = WSMsgType.BINARY
 
 
+def close_frame(code: int, reason: str) -> bytes:
+    """A close frame; a code that may not stand in one becomes 1000."""
+    code = code if code in SENDABLE_CODES or code >= 3000 else CloseCode.NORMAL
+    return websocket_frame(CLOSE, code.to_bytes(2, "big") + encode_text(reason))
+
+
 class WebSocketReceiver(SocketReceiver):
-    """Reads and writes one websocket."""
+    """Reads and writes one websocket.
+
+    Attributes:
+        ended: done when the connection has ended.
+    """
 
     __slots__ = (
         "_answered",
         "_closing",
-        "_gone_at",
-        "_has_older",
+        "_deflater",
+        "_feed",
+        "_hand_in",
         "_is_answered",
-        "_is_compressing",
-        "_is_delivering",
+        "_is_deaf",
+        "_is_paused",
+        "_messages",
+        "_parse",
         "_ping_at",
-        "_readers",
-        "_socket",
-        "_turn",
+        "_pong",
         "_unanswered",
         "_wire",
-        "_writer",
+        "ended",
+        "is_full",
     )
 
-    def __init__(
-        self,
-        wire: WebSocketTransport,
-        session: Session,
-        request: web.Request,
-        response: web.WebSocketResponse,
-    ) -> None:
+    def __init__(self, wire: WebSocketTransport, session: Session, request: web.Request, response: Upgrade) -> None:
         super().__init__(wire.name, session, request, wire.options.write_timeout, wire.turn_end)
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        compression = response.compression_agreed
         self._wire = wire
-        self._socket = response
-        self._is_compressing = bool(response.compress)
-        self._turn = 0  # whose turn it is to read
-        self._has_older = False  # the reader before this one still runs a handler
-        self._is_delivering = False  # nobody reads at the moment
-        self._readers: set[asyncio.Task[None]] = set()
+        self._parse = wire.parse
+        self._hand_in = wire.manager.inlet(session)
+        reader = wire.make_reader(wire.options.max_message_size, compression is not None)
+        self._feed, self._messages = reader.feed, reader.messages
+        self._deflater = compression.make_deflater() if compression is not None else None
+        self.is_full = False
+        self._is_paused = False  # too much waits for the handler, so nobody reads
+        self._is_deaf = False  # the client said goodbye or broke the protocol: what comes behind that is dropped
         self._unanswered = False  # a ping that no sign of life has followed
         self._ping_at: float | None = None
-        self._gone_at: float | None = None
-        self._writer: asyncio.Task[None] | None = None
+        self._pong: bytes | None = None  # a pong that waits for room
         self._closing: asyncio.Task[None] | None = None
         self._is_answered = False  # the client's close frame has come, or its connection is lost
         self._answered: asyncio.Event | None = None  # made when somebody waits for that
 
     # Reading.
 
-    async def serve(self) -> None:
-        """Tell the application, then read until the socket has ended and every call that it caused as well."""
-        self._is_delivering = True
-        await self._wire.manager.open(self.session)
-        if self._turn == 0:
-            self._is_delivering = False
-            await self._read(0)
-        else:  # it took so long that somebody else reads already
-            self._has_older = False
-        while self._readers:
-            await asyncio.wait(self._readers)
-        if self._closing is not None:
-            await self._closing
+    def listen(self) -> None:
+        """Read from now on."""
+        take_over(self._transport, self._protocol, self, self._wire.read_buffer)
 
-    async def _read(self, turn: int) -> None:
-        session, receive = self.session, self._socket.receive
-        deliver, parse = self._wire.manager.deliver, self._wire.parse
-        runner = asyncio.current_task()
-        while True:
-            received = await receive()
-            self._unanswered = False
-            kind = received.type
-            if kind is TEXT_MESSAGE or kind is BINARY_MESSAGE:
+    def on_received(self, received: bytes) -> None:
+        self._unanswered = False
+        messages = self._messages
+        incoming: list[Message] = []
+        self._feed(received)
+        for kind, payload, extra in messages:
+            if kind is not TEXT_MESSAGE and kind is not BINARY_MESSAGE:
+                self._deliver(incoming)  # what came before it comes first
+                incoming = []
+                self._on_control(kind, payload, extra)
+            elif not self._is_deaf:
                 try:
-                    messages = parse(received.data, kind is not TEXT_MESSAGE)
+                    incoming += self._parse(payload) if kind is TEXT_MESSAGE else self._wire.parse_binary(payload)
                 except ProtocolError as error:
-                    logger.info("session %s: %s", session.id, error)
-                    session.interrupt(self._wire.fault, error)
-                    self.flush()  # what the protocol has to say comes before the close frame
-                    self.on_let_go()
-                    continue  # what comes behind it is read, and dropped
-                self._is_delivering = True
-                await deliver(session, messages, runner)
-                if self._turn != turn:
-                    self._has_older = False
-                    return
-                self._is_delivering = False
-            elif kind is WSMsgType.PING:
-                await self._answer_ping(received.data)
-            elif kind is not WSMsgType.PONG:
-                self._is_answered = True
-                if self._answered is not None:
-                    self._answered.set()
-                if kind is WSMsgType.CLOSE and self._closing is None:
-                    await self._answer_close(received)
-                session.interrupt(*self._farewell(received))
-                session.detach(self)  # a call may still run: the time that it is waited for begins now
-                return
+                    self._deliver(incoming)
+                    incoming = []
+                    self._refuse(error)
+        messages.clear()
+        if incoming:
+            self._deliver(incoming)
 
-    async def _answer_close(self, received: WSMessage) -> None:
-        try:
-            await self._socket.close(code=received.data or CloseCode.NORMAL, drain=False)
-        except ConnectionError:  # the client did not wait for it
+    def on_lost(self) -> None:
+        self._hear_answer()
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def _deliver(self, messages: list[Message]) -> None:
+        if self._closing is not None:  # the session may have been forgotten
+            self._wire.manager.drop(messages)
+        elif not self._hand_in(messages):
+            self._stop_reading()
+
+    def _stop_reading(self) -> None:
+        if not self._is_paused and not self._wire.manager.has_room(self.session, self._read_on):
+            self._is_paused = True
+            self._transport.pause_reading()
+
+    def _read_on(self) -> None:
+        self._is_paused = False
+        self._transport.resume_reading()
+
+    def _refuse(self, error: ProtocolError) -> None:
+        logger.info("session %s: %s", self.session.id, error)
+        self._is_deaf = True
+        self.session.interrupt(self._wire.fault, error)
+        self.flush()  # what the protocol has to say comes before the close frame
+        self.on_let_go()
+
+    def _on_control(self, kind: WSMsgType, payload: Any, extra: str | None) -> None:
+        if kind is WSMsgType.PING:
+            self._answer_ping(payload)
+        elif kind is WSMsgType.CLOSE:
+            self._on_close(payload, extra or "")
+        elif kind is WSMsgType.ERROR:
+            self._on_fault(payload)
+
+    def _answer_ping(self, payload: bytes) -> None:
+        if self._is_answered or self._transport.is_closing():
             return
+        if self.is_full:
+            self._pong = payload  # the last one is enough (RFC 6455, 5.5.3)
+            self.flush_when_drained()
+        else:
+            self._transport.write(websocket_frame(PONG, payload))
 
-    async def _answer_ping(self, payload: bytes) -> None:
-        try:
-            await self._socket.pong(payload)
-        except ConnectionError:  # the client has gone: what is received next says so
+    def _on_close(self, code: int, reason: str) -> None:
+        is_answer = self._closing is not None
+        self._is_deaf = True
+        self._hear_answer()
+        self.session.interrupt(Close(code or CloseCode.NO_STATUS, reason), None)
+        self.session.detach(self)  # a call may still run: the time that it is waited for begins now
+        if is_answer or self._transport.is_closing():
             return
+        if self._transport.get_write_buffer_size() > 0:
+            self._start_closing(code or CloseCode.NORMAL, "")
+        else:  # nearly always: it leaves at once
+            self._transport.write(close_frame(code or CloseCode.NORMAL, ""))
+            self._transport.close()
 
-    def _take_over(self) -> None:
-        self._turn += 1
-        self._has_older = True
-        self._is_delivering = False
-        reader = asyncio.create_task(self._read(self._turn))
-        self._readers.add(reader)
-        reader.add_done_callback(self._on_reader_end)
+    def _on_fault(self, fault: Exception) -> None:
+        # The reader is at its end: what still comes is dropped.
+        code: int = fault.code if isinstance(fault, WebSocketError) else CloseCode.INVALID_TEXT
+        error: RemoteError = ProtocolError(str(fault))
+        if code == CloseCode.MESSAGE_TOO_BIG:
+            error = MessageTooBig(self._wire.options.max_message_size)
+        logger.info("session %s: %s", self.session.id, error)
+        self.session.interrupt(Close(code, str(error), clean=False), error)
+        self.session.detach(self)
+        if self._closing is None:
+            self._start_closing(code, "")
 
-    def _on_reader_end(self, reader: asyncio.Task[None]) -> None:
-        self._readers.discard(reader)
-        if not reader.cancelled() and (fault := reader.exception()) is not None:
-            logger.error("session %s: its reader failed", self.session.id, exc_info=fault)
-            self.cut()
-
-    def _farewell(self, received: WSMessage) -> tuple[Close, RemoteError | None]:
-        if received.type is WSMsgType.CLOSE:
-            return Close(received.data or CloseCode.NO_STATUS, received.extra or ""), None
-        if isinstance(received.data, WebSocketError):
-            code = received.data.code
-            if code == CloseCode.MESSAGE_TOO_BIG:
-                error: RemoteError = MessageTooBig(self._wire.options.max_message_size)
-            else:
-                error = ProtocolError(str(received.data))
-            logger.info("session %s: %s", self.session.id, error)
-            return Close(code, str(error), clean=False), error
-        error = self.lost or ConnectionLost("the client closed the connection without a goodbye")
-        return INTERRUPTED, error
+    def _hear_answer(self) -> None:
+        self._is_answered = True
+        if self._answered is not None:
+            self._answered.set()
 
     # Writing.
 
     def encode(self, frame: bytes) -> bytes:
+        if type(frame) is bytes and self._deflater is None:  # nearly always
+            return websocket_frame(TEXT, frame) if len(frame) < LARGE else self._wire.encode_large(frame)
         if frame is HEARTBEAT_FRAME:
             self._unanswered = True
-            return PING
-        return websocket_frame(BINARY if type(frame) is Binary else TEXT, frame)
-
-    def flush(self) -> None:
-        if not self._is_compressing:
-            SocketReceiver.flush(self)
-        elif self._writer is None:
-            self._writer = asyncio.create_task(self._write_compressed())
+            return PING_FRAME
+        opcode = BINARY if type(frame) is Binary else TEXT
+        if self._deflater is None:
+            return websocket_frame(opcode, frame)
+        return websocket_frame(opcode | DEFLATED, self._deflater.deflate(frame))
 
     def on_let_go(self) -> None:
-        if self._closing is None and self.is_connected:
+        if self._closing is None and self.is_connected and not self._is_answered:
             close = self.session.close_info
-            self._closing = asyncio.create_task(self._say_goodbye(close or INTERRUPTED))
+            code, reason = (close.code, close.reason) if close is not None else (CloseCode.INTERRUPTED, "")
+            self._start_closing(code, reason)
 
-    async def _write_compressed(self) -> None:
-        # Compression may leave the loop's thread, so this path waits for each frame.
-        try:
-            while self.session.receiver is self:
-                frame = self.session.take_frame(FRAME_SIZE)
-                if frame is None:
-                    return
-                if frame is HEARTBEAT_FRAME:
-                    self._unanswered = True
-                    await self._socket.ping()
-                    self.peer.wrote()
-                elif frame or self.session.receiver is self:
-                    kind = WSMsgType.BINARY if type(frame) is Binary else WSMsgType.TEXT
-                    await self._socket.send_frame(frame, kind)
-                    self.peer.wrote()
-        except ConnectionError:  # the client has gone: the reader finds out
-            return
-        finally:
-            self._writer = None
-        self.on_let_go()
+    def on_drained(self) -> None:
+        pong, self._pong = self._pong, None
+        if pong is not None and self.is_connected:
+            self._answer_ping(pong)
+        super().on_drained()
 
-    async def _say_goodbye(self, close: Close) -> None:
-        code = close.code if close.code in SENDABLE_CODES or close.code >= 3000 else CloseCode.NORMAL
+    def _start_closing(self, code: int, reason: str) -> None:
+        self._closing = asyncio.create_task(self._say_goodbye(code, reason))
+
+    async def _say_goodbye(self, code: int, reason: str) -> None:
+        patience = self._wire.options.write_timeout
         try:
-            async with asyncio.timeout(self._wire.options.write_timeout):
-                await self._socket.send_frame(code.to_bytes(2, "big") + encode_text(close.reason), WSMsgType.CLOSE)
+            async with asyncio.timeout(patience):
+                await self._request.writer.drain()  # nobody could tell a close frame behind a full buffer anyway
+                self._transport.write(close_frame(code, reason))
                 await self._request.writer.drain()
+            # The client answers. What it has sent before is read meanwhile: a socket that is closed with input unread
+            # is reset, and our last words would be lost (RFC 6455, 7.1.1).
+            if not self._is_answered:
+                await self._wait_for_answer()
+            self._transport.close()
+            async with asyncio.timeout(patience):
+                await asyncio.wait([self.ended])
         except (TimeoutError, ConnectionError):  # it will not hear us any more
             self.cut()
-            return
-        # The client answers. What it has sent before is read meanwhile: a socket that is closed with input unread is
-        # reset, and our last words would be lost (RFC 6455, 7.1.1).
-        if not self._is_answered:
-            self._answered = asyncio.Event()
-            try:
-                async with asyncio.timeout(LINGER):
-                    await self._answered.wait()
-            except TimeoutError:
-                logger.debug("session %s: no answer to the close frame", self.session.id)
-        self._transport.close()
+
+    async def _wait_for_answer(self) -> None:
+        self._answered = asyncio.Event()
+        try:
+            async with asyncio.timeout(LINGER):
+                await self._answered.wait()
+        except TimeoutError:
+            logger.debug("session %s: no answer to the close frame", self.session.id)
+
+    async def wait_closed(self) -> None:
+        """Until the connection has ended, and nothing is to be done about it any more."""
+        await self.ended
+        if self._closing is not None:
+            await self._closing
 
     # Time.
 
     def tick(self, now: float) -> ConnectionLost | None:
-        if self._is_delivering and not self._has_older:
-            self._take_over()
-        elif self.is_connected:
-            self.judge(now)
-            self._watch_pong(now)
-        elif self._is_delivering:
-            # Nobody reads until there is room again; what the client said before it left is to be heard then.
-            if self._gone_at is None:
-                self._gone_at = now
-            elif now - self._gone_at >= self._wire.options.disconnect_delay:
-                return super().tick(now)
-        else:
-            # The client has gone. The reader finds that out behind the last messages, once nothing waits to be written.
-            self.cut()
+        if not self.is_connected:
+            return super().tick(now)
+        self.judge(now)
+        self._watch_pong(now)
+        self.is_quiet = not (self._unanswered or self.peer.is_watched)
         return self.lost
 
     def _watch_pong(self, now: float) -> None:
         # The clock runs from when the ping has left, and only while somebody reads what comes in.
-        if not self._unanswered or self._is_delivering or self._protocol.writing_paused or self.lost is not None:
+        if not self._unanswered or self._is_paused or self.is_full or self.lost is not None:
             self._ping_at = None
         elif self._ping_at is None:
             self._ping_at = now
@@ -302,6 +294,8 @@ class WebSocketTransport(Transport):
     Attributes:
         framing: how messages are worded.
         fault: how a socket ends whose client sends what ``parse`` refuses.
+        parse: gives the messages in one websocket message that is text.
+        parse_binary: the same for a binary one.
     """
 
     name = "websocket"
@@ -309,13 +303,21 @@ class WebSocketTransport(Transport):
     framing: ClassVar[Framing] = FRAMED
     fault: ClassVar[Close] = Close(CloseCode.GO_AWAY, "Broken framing.", clean=False)
 
-    def parse(self, payload: bytes, is_binary: bool) -> Sequence[Message]:
-        """The messages in one websocket message.
+    def __init__(self, manager: SessionManager, admission: Admission, options: Options) -> None:
+        super().__init__(manager, admission, options)
+        self.make_reader, self.reader_name = choose_reader(options.websocket_reader)
+        self.parse: Parse = decode_frame
+        self.parse_binary: Parse = decode_frame
+        self.read_buffer = ReadBuffer()
+        self._last = (b"", b"")  # a large frame of a session, and what it is on the wire
 
-        Raises:
-            ProtocolError: it is not what a client may send.
-        """
-        return decode_frame(payload)
+    def encode_large(self, frame: bytes) -> bytes:
+        """A text frame as it is on the wire; a broadcast asks for the same one again and again."""
+        last, encoded = self._last
+        if frame is not last:
+            encoded = websocket_frame(TEXT, frame)
+            self._last = (frame, encoded)
+        return encoded
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         principal = await self.admission.authenticate(request)
@@ -330,32 +332,30 @@ class WebSocketTransport(Transport):
         except (Refusal, ConnectionLost, asyncio.CancelledError):
             self.manager.forget(session)
             raise
-        if self.attach(session, receiver) is None:
-            await response.close(code=CloseCode.GOING_AWAY)
-            return response
+        error: ConnectionLost | None = None
         try:
+            self.manager.attach(session, receiver)
             receiver.flush()
-            await receiver.serve()
+            self.manager.open(session)
+            receiver.listen()
+            await receiver.wait_closed()
+        except asyncio.CancelledError:
+            error = ConnectionLost("the request was cancelled")
+            raise
         finally:
             # Does nothing where the session has ended already, as it should have.
-            self.manager.release(session, receiver, receiver.lost or ConnectionLost("the request was cancelled"))
+            error = receiver.lost or error or ConnectionLost("the client closed the connection without a goodbye")
+            self.manager.release(session, receiver, error)
         return response
 
-    async def _upgrade(self, request: web.Request, subprotocol: str | None) -> web.WebSocketResponse:
-        response = web.WebSocketResponse(
-            timeout=self.options.write_timeout,
-            autoping=False,
-            autoclose=False,
-            protocols=(subprotocol,) if subprotocol else (),
-            compress=self.options.websocket_compression,
-            max_msg_size=self.options.max_message_size + 1,  # aiohttp refuses what reaches its limit
-            decode_text=False,
-        )
+    async def _upgrade(self, request: web.Request, subprotocol: str | None) -> Upgrade:
         try:
-            await response.prepare(request)
-        except web.HTTPBadRequest:
+            response = upgrade(request, subprotocol, is_compressible=self.options.websocket_compression)
+        except NoHandshake:
             logger.info("%s: not a websocket handshake", self.name)
             raise Refusal(self._no_handshake(request)) from None
+        try:
+            await response.prepare(request)
         except ConnectionError:  # the client has gone already
             raise Refusal(web.Response()) from None
         return response

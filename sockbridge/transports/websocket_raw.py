@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ..errors import ProtocolError
-from ..sockjs.framing import RAW, Close, CloseCode, Message
+from ..options import Options
+from ..sockjs.framing import RAW, Close, CloseCode
+from ..sockjs.manager import SessionManager
+from .admission import Admission
 from .websocket import WebSocketTransport
+
+
+def decode_text(payload: bytes) -> list[str]:
+    """A text message.
+
+    Raises:
+        ProtocolError: it is not UTF-8.
+    """
+    try:
+        return [payload.decode()]
+    except UnicodeDecodeError:
+        raise ProtocolError("a text message is not UTF-8") from None
+
+
+def take_binary(payload: bytes) -> list[bytes]:
+    """A binary message, as it is."""
+    return [payload]
 
 
 class RawWebSocketTransport(WebSocketTransport):
@@ -17,10 +35,7 @@ class RawWebSocketTransport(WebSocketTransport):
     framing = RAW
     fault = Close(CloseCode.INVALID_TEXT, "Text is not UTF-8.", clean=False)
 
-    def parse(self, payload: bytes, is_binary: bool) -> Sequence[Message]:
-        if is_binary:
-            return [payload]
-        try:
-            return [payload.decode()]
-        except UnicodeDecodeError:
-            raise ProtocolError("a text message is not UTF-8") from None
+    def __init__(self, manager: SessionManager, admission: Admission, options: Options) -> None:
+        super().__init__(manager, admission, options)
+        self.parse = decode_text
+        self.parse_binary = take_binary

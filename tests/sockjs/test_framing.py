@@ -248,8 +248,8 @@ def test_no_message_can_be_taken_for_a_heartbeat() -> None:
 
 
 def test_framed_messages_are_quoted_once_and_joined_without_blanks() -> None:
-    assert FRAMED.pack(deque([FRAMED.prepare('a"')]), 100) == (b'a["a\\""]', 5)
-    assert FRAMED.pack(deque(map(FRAMED.prepare, ["a", "b"])), 100) == (b'a["a","b"]', 6)
+    assert FRAMED.pack(deque([FRAMED.prepare('a"')]), 5, 100) == (b'a["a\\""]', 5)
+    assert FRAMED.pack(deque(map(FRAMED.prepare, ["a", "b"])), 6, 100) == (b'a["a","b"]', 6)
 
 
 def test_framed_refuses_bytes() -> None:
@@ -259,14 +259,14 @@ def test_framed_refuses_bytes() -> None:
 
 def test_pack_takes_as_many_as_fit_and_leaves_the_rest() -> None:
     buffer = deque(map(FRAMED.prepare, ["a", "b", "c"]))
-    assert FRAMED.pack(buffer, 6) == (b'a["a","b"]', 6)
-    assert FRAMED.pack(buffer, 6) == (b'a["c"]', 3)
+    assert FRAMED.pack(buffer, sum(map(len, buffer)), 6) == (b'a["a","b"]', 6)
+    assert FRAMED.pack(buffer, sum(map(len, buffer)), 6) == (b'a["c"]', 3)
     assert not buffer
 
 
 def test_a_message_above_the_limit_comes_whole_and_alone() -> None:
     buffer = deque(map(FRAMED.prepare, ["x" * 100, "b"]))
-    assert FRAMED.pack(buffer, 1) == (b'a["%b"]' % (b"x" * 100), 102)
+    assert FRAMED.pack(buffer, sum(map(len, buffer)), 1) == (b'a["%b"]' % (b"x" * 100), 102)
     assert list(buffer) == [b'"b"']
 
 
@@ -277,7 +277,7 @@ def test_packing_keeps_the_order_and_the_limit(messages: list[str], max_bytes: i
     unpacked: list[str] = []
     while buffer:
         waiting = sum(map(len, buffer))
-        frame, taken = FRAMED.pack(buffer, max_bytes)
+        frame, taken = FRAMED.pack(buffer, sum(map(len, buffer)), max_bytes)
         batch = json.loads(frame[1:])
         assert taken == sum(len(quote(message)) for message in batch) == waiting - sum(map(len, buffer))
         assert taken <= max_bytes or len(batch) == 1
@@ -291,7 +291,7 @@ def test_packing_keeps_the_order_and_the_limit(messages: list[str], max_bytes: i
 
 def test_raw_messages_go_one_by_one_as_they_are() -> None:
     buffer = deque([RAW.prepare('a"'), RAW.prepare("é"), RAW.prepare("")])
-    assert [RAW.pack(buffer, 1000) for _ in range(3)] == [(b'a"', 2), (b"\xc3\xa9", 2), (b"", 0)]
+    assert [RAW.pack(buffer, sum(map(len, buffer)), 1000) for _ in range(3)] == [(b'a"', 2), (b"\xc3\xa9", 2), (b"", 0)]
 
 
 def test_raw_binary_messages_are_marked_and_text_is_not() -> None:

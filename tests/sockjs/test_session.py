@@ -613,11 +613,16 @@ def test_heartbeats_count_from_the_last_write() -> None:
     assert receiver.take_all() == [b'a["a"]', b"h"]
 
 
-def test_messages_take_precedence_over_a_heartbeat() -> None:
+def test_a_message_makes_a_heartbeat_needless() -> None:
     session, receiver = open_session(heartbeat_delay=25)
     session.look(100)
     session.look(125)
     session.send("a")
+    assert receiver.take_all() == [b'a["a"]']
+    session.look(125.5)
+    session.look(150)
+    assert receiver.take_all() == [b'a["a"]']
+    session.look(150.5)
     assert receiver.take_all() == [b'a["a"]', b"h"]
 
 

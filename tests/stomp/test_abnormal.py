@@ -25,7 +25,7 @@ from sockbridge.stomp.server import StompServer
 from sockbridge.stomp.subscription import Subscription
 from sockbridge.stomp.tcp import TcpListener
 from sockbridge.stomp.users import Login, User
-from tests.fakes import GUARD
+from tests.fakes import GUARD, busy_tasks
 from tests.stomp.fakes import RecordingEvents
 from tests.stomp.peers import CARRIERS, Site, assert_nothing_left, site
 from tests.transports.wire import Wire, until
@@ -182,7 +182,7 @@ async def stage(*, is_told: bool = True, disconnect_delay: float = LETS_GO, **op
         disconnect_delay: longer where clients that poll must wait for many others.
         is_told: False where the application hangs when it is told, so that it cannot be told of what comes after.
     """
-    before = asyncio.all_tasks()
+    before = busy_tasks()
     application = Application()
     events = FaultyEvents(application)
 
@@ -209,7 +209,7 @@ async def stage(*, is_told: bool = True, disconnect_delay: float = LETS_GO, **op
     if is_told:
         assert_balanced(events)
     assert len(running.listener) == 0
-    await until(lambda: asyncio.all_tasks() == before)
+    await until(lambda: busy_tasks() == before)
     gc.collect()  # a coroutine that nobody has awaited warns now
 
 

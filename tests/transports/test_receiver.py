@@ -15,7 +15,7 @@ from sockbridge.errors import ConnectionLost, SendBufferOverflow, WriteTimeout
 from sockbridge.sockjs.framing import Close
 from sockbridge.sockjs.session import HIGH_WATER, Session
 
-from ..fakes import GUARD, RecordingHandler
+from ..fakes import GUARD, RecordingHandler, busy_tasks
 from ..needs import needs
 from .wire import ALL, LASTING, Client, connected, echo_server, until
 
@@ -66,7 +66,7 @@ async def test_cut_offs_on_all_transports_are_told_within_a_second_with_default_
 async def test_a_cut_off_leaves_nothing_behind(name: str, how: str) -> None:
     """No session, no task."""
     async with echo_server(disconnect_delay=0.1) as (url, endpoint, handler):
-        before = asyncio.all_tasks()
+        before = busy_tasks()
         client = await Client(url, name).connect()
         await handler.wait_for("on_connected")
         await until(lambda: all(session.receiver is not None for session in endpoint.sessions))
@@ -77,7 +77,7 @@ async def test_a_cut_off_leaves_nothing_behind(name: str, how: str) -> None:
         await handler.wait_for("on_closed")
         await until(lambda: len(endpoint) == 0)
         await client.close()
-        await until(lambda: asyncio.all_tasks() <= before)
+        await until(lambda: busy_tasks() <= before)
         assert handler.names() == ["on_start", "on_connected", "on_transport_error", "on_closed"]
 
 
@@ -239,7 +239,7 @@ async def test_a_session_of_a_peer_that_reads_nothing_can_still_be_closed(name: 
         endpoint,
         handler,
     ):
-        before = asyncio.all_tasks()
+        before = busy_tasks()
         async with connected(url, name, receive_buffer=SMALL):
             await handler.wait_for("on_connected")
             (session,) = endpoint.sessions
@@ -247,7 +247,7 @@ async def test_a_session_of_a_peer_that_reads_nothing_can_still_be_closed(name: 
             session.close()
             assert await handler.wait_for("on_closed") == [Close(3000, "Go away!")]
             await until(lambda: len(endpoint) == 0)
-        await until(lambda: asyncio.all_tasks() <= before)
+        await until(lambda: busy_tasks() <= before)
 
 
 @pytest.fixture

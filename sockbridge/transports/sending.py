@@ -44,16 +44,20 @@ class SendingTransport(Transport):
         """
         return body
 
-    def answer(self, request: web.Request) -> web.Response:
+    def answer(self, request: web.Request) -> web.StreamResponse:
         """The messages have arrived."""
         raise NotImplementedError
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         upload = Upload(request, self.options)
-        with self.manager.holding(upload):
-            try:
-                messages = decode_body(self.payload(await upload.read(), request))
-            except (ProtocolError, TimeoutError) as error:
+        try:
+            body = upload.take()
+            if body is None:
+                with self.manager.holding(upload):
+                    body = await upload.read()
+            messages = decode_body(self.payload(body, request))
+        except (ProtocolError, TimeoutError) as error:
+            with self.manager.holding(upload):
                 return await self._refuse(upload, request, error)
         session = await self.find(request)
         await self.manager.accept(session, messages)
@@ -75,6 +79,20 @@ class Upload:
         self._request = request
         self._limit = options.max_message_size
         self._patience = options.write_timeout
+
+    def take(self) -> bytes | None:
+        """The whole body if it is all here, as with nearly every request; None if ``read`` has to see to it.
+
+        Raises:
+            MessageTooBig: as there.
+        """
+        content = self._request.content
+        if not content.is_eof() or content.at_eof() or content.exception() is not None:
+            return None
+        body = content.read_nowait()
+        if len(body) > self._limit:
+            raise MessageTooBig(self._limit)
+        return body
 
     async def read(self) -> bytes:
         """The whole body; aiohttp's ``client_max_size`` does not apply.

@@ -207,9 +207,10 @@ class EndpointResource(PrefixResource):
         rest = path[len(self._prefix) :]
         parts = rest.split("/")
         if len(parts) == 4:
-            _, server, session, name = parts
+            nothing, server, session, name = parts
             route = self._sessions.get(name)
-            if route is None or parts[0] or not _is_id(server) or not _is_id(session):
+            # Both may be anything but empty, without a dot.
+            if route is None or nothing or not server or not session or "." in server or "." in session:
                 return None, set()
             return web.UrlMappingMatchInfo({"server": server, "session": session}, route), set()
         found = self._pages.get(rest)
@@ -241,10 +242,6 @@ class EndpointResource(PrefixResource):
 
     def __iter__(self) -> Iterator[web.AbstractRoute]:
         return iter(self._all)
-
-
-def _is_id(segment: str) -> bool:
-    return segment != "" and "." not in segment
 
 
 def _wants_websocket(request: web.Request) -> bool:

@@ -29,16 +29,16 @@ DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 
 
 class Admission:
-    """The door of one endpoint."""
+    """The door of one endpoint.
+
+    Attributes:
+        is_open_to_all: True if pages of every origin may connect.
+    """
 
     def __init__(self, options: Options) -> None:
         self._options = options
         self._allows = _origin_check(options.allowed_origins)
-
-    @property
-    def is_open_to_all(self) -> bool:
-        """True if pages of every origin may connect."""
-        return self._options.allowed_origins == "*"
+        self.is_open_to_all = options.allowed_origins == "*"
 
     @property
     def frame_ancestors(self) -> str | None:
@@ -124,8 +124,9 @@ class Admission:
     def handshake(self, request: web.Request, principal: object | None, subprotocol: str | None = None) -> Handshake:
         """What the application is to know of the request that opened its session."""
         remote, scheme, host = self._seen_by_client(request)
+        target = request.raw_path  # as it was sent, which may be a whole URL
         return Handshake(
-            url=f"{scheme}://{host}{request.rel_url}",
+            url=f"{scheme}://{host}{target if target.startswith('/') else request.rel_url}",
             headers=request.headers,
             remote=remote,
             principal=principal,

@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, str] = {
     "sockjs/handler": "errors options sockjs/framing sockjs/session",
     "sockjs/delivery": "errors sockjs/framing sockjs/handler sockjs/session",
     "sockjs/manager": ("errors options sockjs/framing sockjs/handshake sockjs/session sockjs/handler sockjs/delivery"),
+    "transports/answer": "",
     "transports/callback": "",
     "transports/headers": "",
     "transports/peer": "errors",
@@ -41,7 +42,7 @@ MAY_IMPORT: dict[str, str] = {
     "transports/admission": "options sockjs/handshake sockjs/session transports/headers",
     "transports/base": (
         "errors options sockjs/framing sockjs/session sockjs/manager "
-        "transports/admission transports/callback transports/headers transports/receiver"
+        "transports/admission transports/answer transports/callback transports/headers transports/receiver"
     ),
     "transports/polling": "errors sockjs/framing sockjs/session transports/base",
     "transports/sending": "errors options sockjs/framing transports/base",
@@ -192,7 +193,7 @@ KNOWS_THE_LOOP = {
 PASSIVE_ASYNCIO = {"Event", "sleep"}
 
 KNOWS_THE_CLOCK = {
-    "sockjs/manager", "pages", "transports/headers",
+    "sockjs/manager", "pages", "transports/answer", "transports/headers",
     "stomp/server", "stomp/tcp", "stomp/users",
     "stomp/broker/pacing", "stomp/broker/embedded", "testing/loop",
 }  # fmt: skip

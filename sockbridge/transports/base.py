@@ -21,6 +21,7 @@ from ..sockjs.framing import ANOTHER_CONNECTION, close_frame
 from ..sockjs.manager import Cuttable, SessionManager
 from ..sockjs.session import Receiver, Session
 from .admission import Admission
+from .answer import Heads
 from .callback import check_callback
 from .headers import JAVASCRIPT, answer_headers, method_not_allowed, preflight
 from .receiver import TurnEnd
@@ -64,6 +65,8 @@ class Transport:
         self.admission = admission
         self.options = options
         self.turn_end = TurnEnd()
+        is_plain = type(self).headers is Transport.headers and not options.jsessionid
+        self._heads = {status: Heads(status, self.headers, depend_on_origin_alone=is_plain) for status in (200, 204)}
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer a request of this transport's method whose origin is allowed.
@@ -107,6 +110,14 @@ class Transport:
             self.admission.add_cors(headers, request)
         return headers
 
+    def reply(self, request: web.Request, body: bytes = b"", status: int = 200) -> web.StreamResponse:
+        """A whole answer, with ``headers``; to be returned from ``handle``.
+
+        Args:
+            status: 200, or 204, which has no body.
+        """
+        return self._heads[status].answer(request, body)
+
     async def obtain(self, request: web.Request) -> Session:
         """The session that a receiving request means, opened if it is new.
 
@@ -119,17 +130,20 @@ class Transport:
         url_id = request.match_info["session"]
         session = self.manager.find(url_id)
         if session is None:
-            principal = await self.admission.authenticate(request)
+            principal = None
+            if self.options.authenticate is not None:
+                principal = await self.admission.authenticate(request)
+                session = self.manager.find(url_id)  # another request may have opened it meanwhile
             if request.transport is None:
                 raise ConnectionLost("the client left before its session was opened")
-            session = self.manager.find(url_id)  # another request may have opened it meanwhile
             if session is None:
                 try:
                     session = self.manager.create(self.admission.handshake(request, principal), url_id=url_id)
                 except Refused as refused:
                     raise Refusal(self.unavailable(request, refused)) from None
                 return session
-        await self._check_owner(request, session)
+        if self.options.authenticate is not None:
+            await self._check_owner(request, session)
         return session
 
     async def find(self, request: web.Request) -> Session:
@@ -146,7 +160,8 @@ class Transport:
                 self.name,
             )
             raise Refusal(self.admission.error(request, 404, "Session not found.\n"))
-        await self._check_owner(request, session)
+        if self.options.authenticate is not None:
+            await self._check_owner(request, session)
         return session
 
     def attach(self, session: Session, receiver: Receiver) -> bool | None:

@@ -55,5 +55,5 @@ class JsonpSendTransport(SendingTransport):
             raise PayloadExpected
         return fields["d"][0].encode()
 
-    def answer(self, request: web.Request) -> web.Response:
-        return web.Response(text="ok", headers=self.headers(request))
+    def answer(self, request: web.Request) -> web.StreamResponse:
+        return self.reply(request, b"ok")

@@ -72,7 +72,11 @@ class PollingTransport(Transport):
         frame = BUSY_FRAME if is_new is None else await self._fetch(session, receiver)
         if is_new:
             self.manager.open(session)
-        answer = Answer(self.format(frame, request), self.headers(request), self, session, receiver)
+        body = self.format(frame, request)
+        if len(body) <= SMALL:
+            answer: web.StreamResponse = self.reply(request, body)
+        else:
+            answer = Answer(body, self.headers(request), self, session, receiver)
         if request.version < HttpVersion11:
             answer.force_close()
         return answer
@@ -99,7 +103,7 @@ class PollingTransport(Transport):
 
 
 class Answer(web.Response):
-    """The answer to a poll. aiohttp writes it, when all middlewares have seen it; a large one, but not for ever."""
+    """A large answer to a poll. aiohttp writes it, when all middlewares have seen it, but not for ever."""
 
     def __init__(
         self,
@@ -110,17 +114,13 @@ class Answer(web.Response):
         receiver: PollReceiver,
     ) -> None:
         super().__init__(body=body, headers=headers)
-        self._size = len(body)
+        self._slowness = 1 + len(body) // SMALL
         self._transport = transport
         self._session = session
         self._receiver = receiver
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Write it; the session is interrupted where the client does not take it."""
-        if self._size <= SMALL:
-            await super().write_eof(data)
-            return
-        slowness = 1 + self._size // SMALL
-        lost = await self._transport.complete(super().write_eof(data), self._receiver, slowness)
+        lost = await self._transport.complete(super().write_eof(data), self._receiver, self._slowness)
         if lost is not None:
             self._session.interrupt(INTERRUPTED, lost)

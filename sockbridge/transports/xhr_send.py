@@ -15,5 +15,5 @@ class XhrSendTransport(SendingTransport):
     cors = True
     content_type = TEXT
 
-    def answer(self, request: web.Request) -> web.Response:
-        return web.Response(status=204, headers=self.headers(request))
+    def answer(self, request: web.Request) -> web.StreamResponse:
+        return self.reply(request, status=204)

@@ -32,8 +32,11 @@ MAY_IMPORT: dict[str, str] = {
     "sockjs/handshake": "",
     "sockjs/session": "errors options sockjs/framing sockjs/handshake",
     "sockjs/handler": "errors options sockjs/framing sockjs/session",
-    "sockjs/delivery": "errors sockjs/framing sockjs/handler sockjs/session",
-    "sockjs/manager": ("errors options sockjs/framing sockjs/handshake sockjs/session sockjs/handler sockjs/delivery"),
+    "sockjs/runner": "",
+    "sockjs/delivery": "errors sockjs/framing sockjs/handler sockjs/runner sockjs/session",
+    "sockjs/manager": (
+        "errors options sockjs/framing sockjs/handshake sockjs/session sockjs/handler sockjs/delivery sockjs/runner"
+    ),
     "transports/answer": "",
     "transports/callback": "",
     "transports/headers": "",
@@ -46,9 +49,19 @@ MAY_IMPORT: dict[str, str] = {
     ),
     "transports/polling": "errors sockjs/framing sockjs/session transports/base",
     "transports/sending": "errors options sockjs/framing transports/base",
-    "transports/streaming": "errors sockjs/session transports/base transports/receiver",
-    "transports/websocket": "errors sockjs/framing sockjs/session transports/base transports/receiver",
-    "transports/websocket_raw": "errors sockjs/framing transports/websocket",
+    "transports/streaming": "errors sockjs/session transports/base transports/connection transports/receiver",
+    "transports/websocket_frames": "",
+    "transports/compiled_reader": "transports/websocket_frames",
+    "transports/websocket_upgrade": "transports/websocket_frames",
+    "transports/connection": "",
+    "transports/websocket": (
+        "errors options sockjs/framing sockjs/session sockjs/manager transports/admission transports/base "
+        "transports/compiled_reader transports/receiver transports/connection transports/websocket_frames "
+        "transports/websocket_upgrade"
+    ),
+    "transports/websocket_raw": (
+        "errors options sockjs/framing sockjs/manager transports/admission transports/websocket"
+    ),
     "transports/xhr_polling": "transports/polling",
     "transports/xhr_send": "transports/headers transports/sending",
     "transports/xhr_streaming": "transports/streaming",
@@ -62,7 +75,7 @@ MAY_IMPORT: dict[str, str] = {
     "pages": "options transports/admission transports/headers",
     "endpoint": (
         "errors options sockjs/framing sockjs/session sockjs/handler sockjs/manager "
-        f"transports/admission transports/base {SHELF} pages"
+        f"transports/admission transports/base transports/websocket {SHELF} pages"
     ),
     "stomp/options": "errors",
     "stomp/frame": "errors",
@@ -184,7 +197,7 @@ PURE = {
 """Files without loop, clock and chance: what they need of those is passed in."""
 
 KNOWS_THE_LOOP = {
-    "sockjs/session", "sockjs/handler", "sockjs/delivery", "sockjs/manager",
+    "sockjs/session", "sockjs/handler", "sockjs/delivery", "sockjs/runner", "sockjs/manager",
     "stomp/tasks", "stomp/broker/pacing", "stomp/broker/distribution", "stomp/broker/embedded",
     "stomp/server", "stomp/tcp", "testing/loop", "testing/stage", "testing/stomp_client",
 }  # fmt: skip
@@ -203,10 +216,11 @@ a moment, and asks for none.)"""
 CLOCKS = {"time", "datetime", "random", "secrets", "uuid"}
 
 CONTAINS_ERRORS = {
-    "sockjs/delivery", "sockjs/manager",
+    "sockjs/delivery", "sockjs/runner", "sockjs/manager", "transports/compiled_reader",
     "stomp/commands", "stomp/controllers/dispatcher", "stomp/events", "stomp/interceptors", "stomp/server",
 }  # fmt: skip
-"""Files that catch whatever others raise: the handler's calls; its ``on_stop``, and a third party's receiver; of STOMP
+"""Files that catch whatever others raise: the handler's calls; what a coroutine raises or is to be told, only to hand
+it on; the handler's ``on_stop``, and a third party's receiver; whatever another version of aiohttp may do; of STOMP
 what authentication and policy call, controllers, events, interceptors, brokers, and a third party's carrier."""
 
 MAX_CODE_LINES = 350

@@ -15,6 +15,7 @@ import sockbridge
 from sockbridge import InvalidOption, UsageError
 from sockbridge.sockjs.framing import Close, Message
 from sockbridge.sockjs.session import Session
+from sockbridge.transports.compiled_reader import choose_reader
 
 from .fakes import RecordingHandler, serve
 from .transports.wire import ALL, HTTP, SOCKETS, Client, Wire, connected, fetch, until
@@ -364,6 +365,23 @@ async def test_the_counters_tell_what_happened() -> None:
         await until(lambda: len(endpoint) == 0)
     counters = endpoint.counters
     assert (counters.opened, counters.closed, counters.cut, counters.refused) == (2, 1, 1, 1)
+
+
+def test_an_endpoint_tells_what_reads_its_websocket_frames() -> None:
+    assert make_app(websocket_reader="python")[1].websocket_reader == "python"
+    assert make_app()[1].websocket_reader == choose_reader("auto")[1]
+    for name in SOCKETS:
+        assert make_app(transports=[name], websocket_reader="python")[1].websocket_reader == "python"
+
+
+def test_an_endpoint_without_websockets_reads_no_frames() -> None:
+    assert make_app(websocket=False)[1].websocket_reader == ""
+    assert make_app(transports=["xhr"])[1].websocket_reader == ""
+
+
+def test_another_reader_is_refused_at_mount() -> None:
+    with pytest.raises(InvalidOption, match="websocket_reader is one of"):
+        make_app(websocket_reader="compiled")
 
 
 async def test_requests_in_a_row_on_one_connection_are_served() -> None:

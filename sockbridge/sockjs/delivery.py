@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextvars import copy_context
 from typing import Any, Final
 
@@ -59,6 +59,7 @@ class Delivery:
         "_on_message",
         "_on_room",
         "_on_told",
+        "_rest",
         "_room",
         "_run",
         "_run_inside",
@@ -98,6 +99,7 @@ class Delivery:
         self._was_connected = False
         self._end: tuple[Close, RemoteError | None] | None = None
         self._line: deque[Message] = deque()
+        self._rest: Iterator[Message] = iter(())  # what was brought together with the message that is being handled
         self._line_size = 0
         self._gate: asyncio.Lock | None = None
         self._room: asyncio.Event | None = None
@@ -185,16 +187,15 @@ class Delivery:
 
     async def _call(self, messages: Sequence[Message]) -> None:
         session, on_message = self._session, self._on_message
-        remaining = iter(messages)
+        self._rest = rest = iter(messages)
         try:
-            for message in remaining:
+            for message in rest:
                 if self._is_deaf:
                     self.unheard += 1
                 else:
                     await on_message(session, message)
         except (Exception, asyncio.CancelledError) as error:
             self._fail("on_message", error)
-            self.unheard += sum(1 for _ in remaining)
         finally:
             self._is_busy = False
         if self._line or self._end is not None:
@@ -287,7 +288,7 @@ class Delivery:
         logger.error("session %s: the handler failed in %s", self._session.id, name, exc_info=error)
 
     def _drop_line(self) -> None:
-        self.unheard += len(self._line)
+        self.unheard += len(self._line) + sum(1 for _ in self._rest)
         self._line.clear()
         self._line_size = 0
         self._tell_room()

@@ -190,7 +190,7 @@ class SessionManager:
         """``receiver`` carries ``session`` from now on, until ``release``; see ``Session.attach``.
 
         Returns:
-            True if this opened the session: write its first frame, then call ``open`` or ``open_soon``.
+            True if this opened the session: write its first frame, then call ``open``.
 
         Raises:
             SessionBusy: answer 2010; ``release`` is not needed.

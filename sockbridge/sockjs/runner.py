@@ -53,7 +53,7 @@ class Runner:
         idle = self._idle
         seat = idle.pop() if idle else _Seat(asyncio.get_running_loop())
         loop, task = seat.loop, seat.task
-        if task.cancelling():  # by a call that had it before
+        if task.cancelling() or task.done():  # by a call that had it before
             return self.run(coroutine, context)
         _enter_task(loop, task)
         try:
@@ -107,6 +107,11 @@ def _steps() -> Generator[Any, Any, None]:
         coroutine = yield ENDED
 
 
+@types.coroutine
+def _begin() -> Generator[None, None, None]:
+    yield
+
+
 class _Seat:
     """A task that waits for a coroutine that has begun, and drives it to its end.
 
@@ -122,8 +127,10 @@ class _Seat:
         self._awaited: Any = None
         self._waiter: asyncio.Future[None] = loop.create_future()
         self.renew()
+        sitting = self._sit()
+        sitting.send(None)  # into its try: a cancellation before the task has begun must reach the coroutine
         # An empty context: what one call has set must not be seen, or kept alive, by another.
-        self.task = loop.create_task(self._sit(), name=IDLE, context=Context())
+        self.task = loop.create_task(sitting, name=IDLE, context=Context())
 
     def renew(self) -> None:
         """A coroutine has raised something, which ended the steps."""
@@ -140,11 +147,13 @@ class _Seat:
 
     async def _sit(self) -> None:
         try:
+            await _begin()
             await self._waiter
         except asyncio.CancelledError as cancelled:
             if self._context is None:
                 raise
-            await self._drive(self._context, cancelled)
+            # Else it was taken back, maybe by a call before this one.
+            await self._drive(self._context, cancelled if self.task.cancelling() else None)
         else:
             assert self._context is not None
             await self._drive(self._context, None)

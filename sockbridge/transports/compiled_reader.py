@@ -52,10 +52,17 @@ def _load() -> tuple[MakeReader | None, str]:
         from aiohttp._websocket import reader as private
     except ImportError:
         return None, "is not there"
+    try:
+        return _adapt(private)
+    except Exception as error:  # whatever another version of aiohttp may do
+        return None, f"cannot be used in this version: {error!r}"
+
+
+def _adapt(private: Any) -> tuple[MakeReader | None, str]:
     if not getattr(private.WebSocketReader, "__module__", "").endswith("reader_c"):
         return None, "is not compiled here"
 
-    class Sink(private.WebSocketDataQueue):
+    class Sink(private.WebSocketDataQueue):  # type: ignore[misc]  # looked up at run time
         """Stands where aiohttp's reader puts messages; keeps them for who has fed it."""
 
         def __init__(self) -> None:  # without that of the base, which makes what only a task needs that waits
@@ -72,17 +79,17 @@ def _load() -> tuple[MakeReader | None, str]:
 
         __slots__ = ("feed", "messages")
 
-        def __init__(self, max_size: int, is_deflated: bool) -> None:
+        def __init__(self, max_size: int) -> None:
             sink = Sink()
             self.messages = sink.messages
             # One more, as aiohttp refuses what reaches its limit.
-            self.feed = private.WebSocketReader(sink, max_size + 1, is_deflated, False).feed_data
+            self.feed = private.WebSocketReader(sink, max_size + 1, False, False).feed_data
 
-    try:
-        works = _is_alike(CompiledReader)
-    except Exception as error:  # whatever another version of aiohttp may do
-        return None, f"cannot be used in this version: {error!r}"
-    return (CompiledReader, "") if works else (None, "behaves differently in this version")
+    def make(max_size: int, is_deflated: bool) -> Reader:
+        # What is compressed costs its inflation, whoever reads it; and the limit of what is inflated is exact in ours.
+        return FrameReader(max_size, is_deflated=True) if is_deflated else CompiledReader(max_size)
+
+    return (make, "") if _is_alike(make) else (None, "behaves differently in this version")
 
 
 def _is_alike(make: MakeReader) -> bool:

@@ -15,28 +15,37 @@ from aiohttp import HttpVersion11, web
 from ..errors import ConnectionLost
 from ..sockjs.session import Session
 from .base import BUSY_FRAME, Transport
+from .connection import give_back, watch
 from .receiver import SocketReceiver
 
 
 class StreamReceiver(SocketReceiver):
     """Writes each frame as one chunk of the response, and ends after ``response_limit`` bytes of frames."""
 
-    __slots__ = ("_done", "_format", "_is_chunked")
+    __slots__ = ("_done", "_format", "_is_chunked", "is_full")
 
     def __init__(self, transport: StreamingTransport, session: Session, request: web.Request, is_chunked: bool) -> None:
         super().__init__(transport.name, session, request, transport.options.write_timeout, transport.turn_end)
         self._format: Callable[[bytes], bytes] = transport.format
         self.room = transport.options.response_limit
         self._is_chunked = is_chunked
+        self.is_full = False
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def wait(self) -> None:
         """Until the session has let go or the limit is reached."""
         await self._done
 
-    @property
-    def is_full(self) -> bool:  # type: ignore[override]  # nobody sets it: aiohttp's protocol knows
-        return self._protocol.writing_paused
+    def on_lost(self) -> None:
+        """The connection has ended."""
+        if self.lost is None:
+            self.lost = ConnectionLost("the client closed the connection without a goodbye")
+        self.on_let_go()
+
+    def tick(self, now: float) -> ConnectionLost | None:
+        error = super().tick(now)
+        self.is_quiet = not self.peer.is_watched
+        return error
 
     def encode(self, frame: bytes) -> bytes:
         body = self._format(frame)
@@ -65,7 +74,7 @@ class StreamingTransport(Transport):
         receiver = StreamReceiver(self, session, request, response.chunked)
         is_new = self.attach(session, receiver)
         if is_new is not None:
-            await self._stream(session, receiver, is_new)
+            await self._stream(request, session, receiver, is_new)
         elif receiver.is_connected:
             await response.write(self.format(BUSY_FRAME))
         if receiver.is_connected:
@@ -86,8 +95,11 @@ class StreamingTransport(Transport):
             raise ConnectionLost("the client left before it was answered") from None
         return response
 
-    async def _stream(self, session: Session, receiver: StreamReceiver, is_new: bool) -> None:
+    async def _stream(self, request: web.Request, session: Session, receiver: StreamReceiver, is_new: bool) -> None:
         error: ConnectionLost | None = None
+        connection, former = request.transport, request.protocol
+        assert connection is not None  # or there would be no receiver
+        watch(connection, former, receiver)
         try:
             receiver.flush()
             if is_new:
@@ -97,4 +109,6 @@ class StreamingTransport(Transport):
             error = ConnectionLost("the request was cancelled")
             raise
         finally:
+            if receiver.is_connected:
+                give_back(connection, former)
             self.manager.release(session, receiver, error or receiver.lost)

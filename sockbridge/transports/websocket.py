@@ -36,8 +36,8 @@ from ..sockjs.session import Session
 from .admission import Admission
 from .base import Refusal, Transport, logger
 from .compiled_reader import choose_reader
+from .connection import make_read_buffer, take_over
 from .receiver import SocketReceiver
-from .websocket_connection import ReadBuffer, take_over
 from .websocket_frames import BINARY, CLOSE, DEFLATED, PING_FRAME, PONG, TEXT, websocket_frame
 from .websocket_upgrade import VERSION, NoHandshake, Upgrade, upgrade
 
@@ -308,7 +308,7 @@ class WebSocketTransport(Transport):
         self.make_reader, self.reader_name = choose_reader(options.websocket_reader)
         self.parse: Parse = decode_frame
         self.parse_binary: Parse = decode_frame
-        self.read_buffer = ReadBuffer()
+        self.read_buffer = make_read_buffer()
         self._last = (b"", b"")  # a large frame of a session, and what it is on the wire
 
     def encode_large(self, frame: bytes) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -13,10 +14,13 @@ from sockbridge.errors import ConnectionLost, RemoteError, SessionClosed
 from sockbridge.options import Options
 from sockbridge.sockjs.delivery import MESSAGE_OVERHEAD, Delivery
 from sockbridge.sockjs.framing import FRAMED, INTERRUPTED, Close, CloseCode, Message
+from sockbridge.sockjs.runner import Runner
 from sockbridge.sockjs.session import Session
 from tests.fakes import GUARD, RecordingHandler, RecordingReceiver, make_handshake
 
 GOODBYE = Close(CloseCode.NORMAL, "bye")
+
+GREETED: ContextVar[str] = ContextVar("greeted", default="nobody")
 
 
 class StallingHandler(RecordingHandler):
@@ -64,17 +68,22 @@ class StallingHandler(RecordingHandler):
 
 
 class Line:
-    """One session, its delivery and the tasks that it spawned; the session is open."""
+    """One session and its delivery; the session is open.
+
+    Attributes:
+        told: the sessions whose handler has been told the end.
+        has_room: how often there was room again for whom ``watch_room`` has told that there was none.
+    """
 
     def __init__(self, handler: RecordingHandler, limit: int = 1000) -> None:
         self.handler = handler
         self.tasks: list[asyncio.Task[None]] = []
         self.session = Session("public-id", make_handshake(), Options(), FRAMED, self.on_ending)
         self.session.attach(RecordingReceiver(self.session))
-        self.delivery = Delivery(self.session, handler, limit, self.spawn)
-
-    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        self.start(coroutine)
+        self.runner = Runner()
+        self.told: list[Session] = []
+        self.has_room = 0
+        self.delivery = Delivery(self.session, handler, limit, self.runner, self.told.append)
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(coroutine)
@@ -85,14 +94,37 @@ class Line:
         self.delivery.finish(close, error, is_deaf=is_ours)
 
     async def opened(self) -> Line:
-        await self.delivery.open()
+        self.delivery.open()
+        await self.settle()
         return self
 
-    async def settle(self) -> None:
-        """Until every task has ended, those that tasks have spawned included."""
+    def watch_room(self) -> bool:
+        """Whether there is room; if not, ``has_room`` counts when that changes."""
+        return self.delivery.has_room(self.on_room)
+
+    def on_room(self) -> None:
+        self.has_room += 1
+
+    async def deliver(self, *messages: str) -> bool:
+        """As a transport does it: outside any task."""
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(lambda: future.set_result(self.delivery.deliver(messages)))
         async with asyncio.timeout(GUARD):
-            while pending := [task for task in self.tasks if not task.done()]:
+            return await future
+
+    @property
+    def call(self) -> asyncio.Task[None]:
+        """The task of the one call that waits for something."""
+        (task,) = self.runner.tasks
+        return task
+
+    async def settle(self) -> None:
+        """Until every call and every task has ended, those that they have caused included."""
+        async with asyncio.timeout(GUARD):
+            await turns()
+            while pending := [task for task in [*self.tasks, *self.runner.tasks] if not task.done()]:
                 await asyncio.wait(pending)
+                await turns()
 
     @property
     def messages(self) -> list[object]:
@@ -112,41 +144,55 @@ def errors(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
 # Order.
 
 
-async def test_an_idle_session_gets_its_message_in_the_task_that_brought_it() -> None:
-    line = await Line(RecordingHandler()).opened()
-    await line.delivery.deliver(["a", "b"])
-    assert line.messages == ["a", "b"]
-    assert line.tasks == []
+async def test_an_idle_session_gets_its_message_within_the_call_that_brought_it() -> None:
+    line = Line(RecordingHandler())
+    line.delivery.open()
+    assert await line.deliver("a", "b") is True
+    await line.delivery.accept(["c"])
+    assert line.messages == ["a", "b", "c"]
+    assert line.runner.tasks == set()
 
 
 async def test_messages_wait_until_on_connected_has_ended() -> None:
     handler = StallingHandler("on_connected")
     line = Line(handler)
-    opening = line.start(line.delivery.open())
-    await line.delivery.deliver(["early"])
+    line.delivery.open()
+    assert await line.deliver("early") is True
+    await line.delivery.accept(["later"])
     await turns()
     assert handler.names() == ["on_connected"]
     handler.stalls["on_connected"].set()
-    await opening
-    assert handler.names() == ["on_connected", "on_message"]
+    await line.settle()
+    assert handler.names() == ["on_connected", "on_message", "on_message"]
+    assert line.messages == ["early", "later"]
 
 
-async def test_messages_wait_for_on_connected_before_its_task_has_begun() -> None:
-    line = Line(RecordingHandler())
-    opening = line.delivery.open()
-    await line.delivery.accept(["early"])
-    assert line.handler.names() == []
-    await opening
-    assert line.handler.names() == ["on_connected", "on_message"]
+async def test_messages_that_a_call_itself_brings_wait_for_its_end() -> None:
+    """As where a handler delivers to its own session; nothing is nested."""
+
+    class Talkative(StallingHandler):
+        async def _act(self, name: Message) -> None:
+            if name in ("on_connected", "1"):
+                await line.delivery.accept(["1" if name == "on_connected" else "2"])
+                assert name in self.names() or name in self.values("on_message")
+                assert len(self.values("on_message")) == (0 if name == "on_connected" else 1)
+            await super()._act(name)
+
+    handler = Talkative()
+    line = Line(handler)
+    line.delivery.open()
+    assert line.messages == ["1", "2"]
+    assert handler.overlaps == 0
+    assert line.delivery.is_idle()
 
 
 async def test_parallel_arrivals_are_handled_one_at_a_time_in_order_of_arrival() -> None:
     handler = StallingHandler("1", "4")
     line = await Line(handler).opened()
-    line.start(line.delivery.deliver(["1", "2"]))
+    await line.deliver("1", "2")
     await handler.wait_for("on_message")
     await line.delivery.accept(["3"])
-    await line.delivery.deliver(["4", "5"])
+    await line.deliver("4", "5")
     await line.delivery.accept(["6"])
     assert line.messages == ["1"]
     handler.stalls["1"].set()
@@ -173,12 +219,63 @@ async def test_accept_does_not_wait_for_the_handler() -> None:
     assert line.messages == ["slow", "next", "last"]
 
 
-async def test_nobody_overtakes_a_message_whose_task_has_not_started() -> None:
-    line = await Line(RecordingHandler()).opened()
-    await line.delivery.accept(["first"])
-    await line.delivery.deliver(["second"])
+async def test_nobody_overtakes_what_waits_behind_a_call_that_has_just_ended() -> None:
+    handler = StallingHandler("slow")
+    line = await Line(handler).opened()
+    await line.deliver("slow")
+    await line.deliver("first")
+    handler.stalls["slow"].set()  # its task goes on in the next turn only
+    await line.deliver("second")
+    await line.delivery.accept(["third"])
     await line.settle()
-    assert line.messages == ["first", "second"]
+    assert line.messages == ["slow", "first", "second", "third"]
+
+
+async def test_a_call_goes_on_when_the_task_that_brought_its_message_is_cancelled() -> None:
+    """As that of a request whose client has gone."""
+    handler = StallingHandler("slow")
+    line = await Line(handler).opened()
+
+    async def request() -> None:
+        await line.delivery.accept(["slow", "next"])
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(request())
+    await handler.wait_for("on_message")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    handler.stalls["slow"].set()
+    await line.settle()
+    assert line.messages == ["slow", "next"]
+
+
+async def test_all_calls_of_a_session_see_one_context_and_those_of_another_see_none_of_it() -> None:
+    class Greeting(RecordingHandler):
+        async def on_connected(self, session: Session) -> None:
+            self.record("greeted", session, GREETED.get())
+            GREETED.set("its session")
+
+        async def on_message(self, session: Session, message: Message) -> None:
+            self.record("greeted", session, GREETED.get())
+            await asyncio.sleep(0)
+            self.record("greeted", session, GREETED.get())
+
+        async def on_closed(self, session: Session, close: Close) -> None:
+            self.record("greeted", session, GREETED.get())
+
+    line, other = Line(Greeting()), Line(Greeting())
+    GREETED.set("the server")
+    line.delivery.open()
+    await other.deliver("message")
+    assert GREETED.get() == "the server"
+    await line.deliver("message")
+    await line.settle()
+    await other.settle()
+    line.session.interrupt(GOODBYE, None)
+    await line.settle()
+    assert line.handler.values("greeted") == ["nobody", "its session", "its session", "its session"]
+    assert other.handler.values("greeted") == ["nobody", "nobody"]
 
 
 # Back-pressure.
@@ -187,7 +284,7 @@ async def test_nobody_overtakes_a_message_whose_task_has_not_started() -> None:
 async def test_accept_waits_above_the_limit_and_lets_in_by_order_of_arrival() -> None:
     handler = StallingHandler("busy")
     line = await Line(handler, limit=10 + MESSAGE_OVERHEAD).opened()
-    line.start(line.delivery.deliver(["busy"]))
+    await line.deliver("busy")
     await handler.wait_for("on_message")
     async with asyncio.timeout(GUARD):
         await line.delivery.accept(["x" * 10])  # at the limit
@@ -203,7 +300,7 @@ async def test_accept_waits_above_the_limit_and_lets_in_by_order_of_arrival() ->
 async def test_empty_messages_use_up_the_limit_too() -> None:
     handler = StallingHandler("busy")
     line = await Line(handler, limit=10 * MESSAGE_OVERHEAD).opened()
-    line.start(line.delivery.deliver(["busy"]))
+    await line.deliver("busy")
     await handler.wait_for("on_message")
     async with asyncio.timeout(GUARD):
         await line.delivery.accept([""] * 11)
@@ -215,24 +312,67 @@ async def test_empty_messages_use_up_the_limit_too() -> None:
     assert line.messages == ["busy", *[""] * 11, "late"]
 
 
-async def test_deliver_waits_above_the_limit_too() -> None:
+async def test_deliver_tells_when_the_line_has_become_too_long_and_takes_the_messages_all_the_same() -> None:
     handler = StallingHandler("busy")
-    line = await Line(handler, limit=1).opened()
-    line.start(line.delivery.deliver(["busy"]))
-    await handler.wait_for("on_message")
-    await line.delivery.deliver(["xx"])
-    late = line.start(line.delivery.deliver(["late"]))
-    await turns()
-    assert not late.done()
+    line = await Line(handler, limit=10 + MESSAGE_OVERHEAD).opened()
+    assert await line.deliver("busy", "x" * 2000) is True, "nothing of it is in line"
+    assert await line.deliver("x" * 10) is True, "at the limit"
+    assert await line.deliver("y") is False
+    assert await line.deliver("z") is False
     handler.stalls["busy"].set()
     await line.settle()
-    assert line.messages == ["busy", "xx", "late"]
+    assert line.messages == ["busy", "x" * 2000, "x" * 10, "y", "z"]
+    assert await line.deliver("after") is True
+
+
+async def test_whoever_found_no_room_is_told_once_when_there_is_room_again() -> None:
+    handler = StallingHandler("busy", "x" * 20, "y" * 20)
+    line = await Line(handler, limit=10 + MESSAGE_OVERHEAD).opened()
+    assert line.watch_room()
+    await line.deliver("busy")
+    assert line.watch_room(), "the call that runs takes no room"
+    await line.deliver("x" * 20, "y" * 20, "z")
+    assert not line.watch_room()
+    handler.stalls["busy"].set()
+    await handler.wait_for("on_message", 2)
+    assert line.has_room == 0, "still too long"
+    handler.stalls["x" * 20].set()
+    await handler.wait_for("on_message", 3)
+    assert line.has_room == 1, "before the call that made room has ended"
+    assert line.watch_room()
+    handler.stalls["y" * 20].set()
+    await line.settle()
+    assert line.messages == ["busy", "x" * 20, "y" * 20, "z"]
+    assert line.has_room == 1
+
+
+@pytest.mark.parametrize("way", ["the application closes", "the handler fails", "overruled"])
+async def test_whoever_found_no_room_is_told_when_the_line_is_dropped(way: str) -> None:
+    handler = StallingHandler("busy", **({"busy": ValueError("bug")} if way == "the handler fails" else {}))
+    line = await Line(handler, limit=1).opened()
+    await line.deliver("busy")
+    await line.deliver("xx")
+    assert not line.watch_room()
+    if way == "the application closes":
+        line.session.close()
+    elif way == "overruled":
+        line.session.interrupt(GOODBYE, None)
+        assert line.has_room == 0
+        line.delivery.overrule()
+    else:
+        handler.stalls["busy"].set()
+        await handler.wait_for("on_closed")
+    assert line.has_room == 1
+    handler.stalls["busy"].set()
+    await line.settle()
+    assert line.delivery.unheard == 1
+    assert line.messages == ["busy"]
 
 
 async def test_room_for_one_lets_one_in_and_the_others_go_on_waiting() -> None:
     handler = StallingHandler("busy", "x" * 20)
     line = await Line(handler, limit=10).opened()
-    line.start(line.delivery.deliver(["busy"]))
+    await line.deliver("busy")
     await handler.wait_for("on_message")
     await line.delivery.accept(["x" * 20])
     first = line.start(line.delivery.accept(["y" * 20]))
@@ -256,7 +396,7 @@ async def test_a_newcomer_does_not_overtake_those_who_wait_for_room() -> None:
 
     handler = Inviting("busy", "x" * 20)
     line = await Line(handler, limit=10).opened()
-    line.start(line.delivery.deliver(["busy"]))
+    await line.deliver("busy")
     await handler.wait_for("on_message")
     await line.delivery.accept(["x" * 20])
     line.start(line.delivery.accept(["a"]))
@@ -273,7 +413,7 @@ async def test_a_newcomer_does_not_overtake_those_who_wait_for_room() -> None:
 async def test_those_who_wait_for_room_are_let_go_when_the_application_closes() -> None:
     handler = StallingHandler("busy")
     line = await Line(handler, limit=1).opened()
-    line.start(line.delivery.deliver(["busy"]))
+    await line.deliver("busy")
     await handler.wait_for("on_message")
     await line.delivery.accept(["xx"])
     late = line.start(line.delivery.accept(["late"]))
@@ -291,7 +431,7 @@ async def test_those_who_wait_for_room_are_let_go_when_the_application_closes() 
 async def test_those_who_wait_for_room_are_let_go_when_the_handler_fails_after_a_goodbye() -> None:
     handler = StallingHandler("busy", first=ValueError("bug"))
     line = await Line(handler, limit=1).opened()
-    line.start(line.delivery.deliver(["busy"]))
+    await line.deliver("busy")
     await handler.wait_for("on_message")
     await line.delivery.accept(["first", "second"])
     waiting = line.start(line.delivery.accept(["third"]))
@@ -310,7 +450,7 @@ async def test_those_who_wait_for_room_are_let_go_when_the_handler_fails_after_a
 async def test_what_came_before_the_clients_goodbye_is_delivered_then_the_end() -> None:
     handler = StallingHandler("1")
     line = await Line(handler).opened()
-    line.start(line.delivery.deliver(["1", "2"]))
+    await line.deliver("1", "2")
     await handler.wait_for("on_message")
     await line.delivery.accept(["3"])
     line.session.interrupt(GOODBYE, None)
@@ -333,15 +473,15 @@ async def test_after_the_applications_close_messages_are_dropped_and_counted() -
             await line.delivery.accept(["after"])
 
     line = await Line(Closing()).opened()
-    await line.delivery.deliver(["last", "same frame", "same frame"])
-    await line.delivery.deliver(["late"])
+    await line.deliver("last", "same frame", "same frame")
+    await line.deliver("late")
     await line.settle()
     assert line.messages == ["last"]
     assert line.delivery.unheard == 5
     assert line.handler.names() == ["on_connected", "on_message", "on_closed"]
 
 
-async def test_the_end_of_an_idle_session_is_told_in_a_task() -> None:
+async def test_the_end_of_an_idle_session_is_told_in_the_next_turn() -> None:
     line = await Line(RecordingHandler()).opened()
     error = ConnectionLost("cut")
     line.session.interrupt(INTERRUPTED, error)
@@ -373,6 +513,20 @@ async def test_a_session_that_was_never_connected_is_not_told() -> None:
     assert line.handler.names() == []
 
 
+@pytest.mark.parametrize("fault", [None, ValueError("bug")])
+async def test_whoever_asked_hears_once_when_on_closed_has_returned(fault: Exception | None) -> None:
+    handler = StallingHandler("on_closed", **({} if fault is None else {"on_closed": fault}))
+    line = await Line(handler).opened()
+    await line.deliver("message")
+    line.session.interrupt(GOODBYE, None)
+    await handler.wait_for("on_closed")
+    await turns()
+    assert line.told == []
+    handler.stalls["on_closed"].set()
+    await line.settle()
+    assert line.told == [line.session]
+
+
 async def test_on_closed_is_told_once_however_often_the_end_is_reported() -> None:
     line = await Line(RecordingHandler()).opened()
     line.delivery.finish(GOODBYE, None, is_deaf=True)
@@ -387,7 +541,8 @@ async def test_on_closed_is_told_once_however_often_the_end_is_reported() -> Non
 async def test_a_call_that_is_stuck_after_the_end_is_overruled() -> None:
     handler = StallingHandler("stuck")
     line = await Line(handler).opened()
-    stuck = line.start(line.delivery.deliver(["stuck", "unheard"]))
+    await line.deliver("stuck", "unheard")
+    stuck = line.call
     await handler.wait_for("on_message")
     await line.delivery.accept(["in line"])
     line.delivery.overrule()
@@ -407,7 +562,7 @@ async def test_a_call_that_is_stuck_after_the_end_is_overruled() -> None:
 async def test_two_overrules_in_one_turn_tell_once() -> None:
     handler = StallingHandler("stuck")
     line = await Line(handler).opened()
-    line.start(line.delivery.deliver(["stuck"]))
+    await line.deliver("stuck")
     await handler.wait_for("on_message")
     line.session.interrupt(GOODBYE, None)
     line.delivery.overrule()
@@ -423,9 +578,9 @@ async def test_two_overrules_in_one_turn_tell_once() -> None:
 async def test_an_error_in_on_connected_closes_with_1011_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     handler = StallingHandler(on_connected=ValueError("secret of the application"))
     line = Line(handler)
-    opening = line.delivery.open()
-    await line.delivery.accept(["early"])
-    await opening
+    line.delivery.open()
+    await line.delivery.accept(["late"])
+    await line.settle()
     assert handler.names() == ["on_connected", "on_closed"]
     assert handler.values("on_closed") == [Close(1011, "Internal error")]
     assert line.delivery.unheard == 1
@@ -435,10 +590,21 @@ async def test_an_error_in_on_connected_closes_with_1011_and_is_logged_once(capl
     assert record.exc_info[1] is handler.faults["on_connected"]
 
 
+async def test_an_error_in_on_connected_that_has_waited_drops_what_came_meanwhile() -> None:
+    handler = StallingHandler("on_connected", on_connected=ValueError("bug"))
+    line = Line(handler)
+    line.delivery.open()
+    await line.delivery.accept(["early"])
+    handler.stalls["on_connected"].set()
+    await line.settle()
+    assert handler.names() == ["on_connected", "on_closed"]
+    assert line.delivery.unheard == 1
+
+
 async def test_an_error_in_on_message_closes_with_1011_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     handler = StallingHandler(bad=ValueError("bug"))
     line = await Line(handler).opened()
-    await line.delivery.deliver(["good", "bad", "after"])
+    await line.deliver("good", "bad", "after")
     assert line.messages == ["good", "bad"]
     assert handler.values("on_closed") == [Close(1011, "Internal error")]
     assert [record.getMessage() for record in errors(caplog)] == ["session public-id: the handler failed in on_message"]
@@ -446,7 +612,7 @@ async def test_an_error_in_on_message_closes_with_1011_and_is_logged_once(caplog
 
 async def test_messages_behind_the_one_that_failed_are_counted() -> None:
     line = await Line(StallingHandler(bad=ValueError("bug"))).opened()
-    await line.delivery.deliver(["bad", "after", "after"])
+    await line.deliver("bad", "after", "after")
     assert line.delivery.unheard == 2
 
 
@@ -467,7 +633,6 @@ async def test_an_error_at_the_end_is_contained_and_logged_once(caplog: pytest.L
     line = await Line(handler).opened()
     line.session.interrupt(INTERRUPTED, ConnectionLost("cut"))
     await line.settle()
-    assert [task.exception() for task in line.tasks] == [None]
     assert handler.names() == ["on_connected", "on_transport_error", "on_closed"]
     assert [record.getMessage() for record in errors(caplog)] == [f"session public-id: the handler failed in {name}"]
 
@@ -478,10 +643,9 @@ async def test_a_cancellation_inside_the_handler_is_an_error_like_any_other(
 ) -> None:
     handler = StallingHandler(**{name: asyncio.CancelledError()})
     line = await Line(handler).opened()
-    await line.delivery.deliver(["message"])
+    await line.deliver("message")
     line.session.interrupt(INTERRUPTED, ConnectionLost("cut"))
     await line.settle()
-    assert not any(task.cancelled() for task in line.tasks)
     assert handler.names()[-1] == "on_closed"
     assert len(errors(caplog)) == 1
 
@@ -495,7 +659,7 @@ async def test_drain_that_ends_with_the_session_is_no_error(caplog: pytest.LogCa
                 await session.drain()
 
     line = await Line(Flooding()).opened()
-    line.start(line.delivery.deliver(["flood"]))
+    await line.deliver("flood")
     await line.handler.wait_for("on_message")
     await turns()
     line.session.interrupt(GOODBYE, None)
@@ -506,7 +670,7 @@ async def test_drain_that_ends_with_the_session_is_no_error(caplog: pytest.LogCa
 
 async def test_session_closed_of_another_session_is_an_error(caplog: pytest.LogCaptureFixture) -> None:
     line = await Line(StallingHandler(bad=SessionClosed(1000, "another"))).opened()
-    await line.delivery.deliver(["bad"])
+    await line.deliver("bad")
     assert line.handler.values("on_closed") == [Close(1011, "Internal error")]
     assert len(errors(caplog)) == 1
 
@@ -514,22 +678,22 @@ async def test_session_closed_of_another_session_is_an_error(caplog: pytest.LogC
 async def test_a_cancellation_of_the_task_itself_gets_through(caplog: pytest.LogCaptureFixture) -> None:
     handler = StallingHandler("busy")
     line = await Line(handler).opened()
-    task = line.start(line.delivery.deliver(["busy"]))
-    await handler.wait_for("on_message")
+    await line.deliver("busy")
+    task = line.call
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert errors(caplog) == []
     assert line.session.is_open
-    await line.delivery.deliver(["next"])
+    await line.deliver("next")
     assert line.messages == ["busy", "next"]
 
 
 async def test_the_end_is_told_when_on_connected_was_cancelled() -> None:
     handler = StallingHandler("on_connected")
     line = Line(handler)
-    task = line.start(line.delivery.open())
-    await handler.wait_for("on_connected")
+    line.delivery.open()
+    task = line.call
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -542,26 +706,47 @@ async def test_cancel_ends_the_call_that_runs_and_no_other() -> None:
     handler = StallingHandler("busy")
     line = await Line(handler).opened()
     line.delivery.cancel()  # nothing runs: nothing happens
-    task = line.start(line.delivery.deliver(["busy"]))
-    await handler.wait_for("on_message")
+    await line.deliver("busy")
+    task = line.call
+    await turns()
     line.delivery.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    line.delivery.cancel()  # nothing runs any more
+    await line.deliver("next")
+    assert line.messages == ["busy", "next"]
 
 
-async def test_cancel_before_the_first_call_has_begun_does_nothing() -> None:
-    line = Line(RecordingHandler())
-    opening = line.delivery.open()
+async def test_cancel_reaches_a_call_in_the_turn_in_which_it_began() -> None:
+    handler = StallingHandler("busy")
+    line = await Line(handler).opened()
+    await line.deliver("busy")
+    task = line.call
     line.delivery.cancel()
-    await opening
-    assert line.handler.names() == ["on_connected"]
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert line.delivery.is_idle()
+
+
+async def test_cancel_reaches_a_call_out_of_the_line() -> None:
+    handler = StallingHandler("busy", "next")
+    line = await Line(handler).opened()
+    await line.deliver("busy")
+    task = line.call
+    await line.deliver("next")
+    handler.stalls["busy"].set()
+    await handler.wait_for("on_message", 2)
+    line.delivery.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert line.delivery.is_idle()
 
 
 async def test_idle_means_that_no_call_runs() -> None:
     handler = StallingHandler("busy")
     line = await Line(handler).opened()
     assert line.delivery.is_idle()
-    line.start(line.delivery.deliver(["busy"]))
+    await line.deliver("busy")
     await handler.wait_for("on_message")
     assert not line.delivery.is_idle()
     handler.stalls["busy"].set()

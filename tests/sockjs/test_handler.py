@@ -30,18 +30,32 @@ class Conversation:
         self.session = self.manager.create(make_handshake())
         self.receiver = RecordingReceiver(self.session)
         self.manager.attach(self.session, self.receiver)
-        await self.manager.open(self.session)
+        self.manager.open(self.session)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self.manager.release(self.session, self.receiver)
         await self.manager.stop()
 
+    async def deliver(self, *messages: Message) -> None:
+        await self.manager.accept(self.session, messages)
+
     async def until_closed(self) -> Close:
-        async with asyncio.timeout(GUARD):
-            while self.session.close_info is None:
-                await asyncio.sleep(0)
+        await until(lambda: self.session.close_info is not None)
+        assert self.session.close_info is not None
         return self.session.close_info
+
+    async def until_forgotten(self) -> None:
+        """The client goes; every call of the handler has returned when this does."""
+        self.manager.release(self.session, self.receiver)
+        await until(lambda: len(self.manager) == 0)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let everything that is ready run until ``condition`` is met; no time passes."""
+    async with asyncio.timeout(GUARD):
+        while not condition():
+            await asyncio.sleep(0)
 
 
 def errors(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
@@ -117,8 +131,9 @@ async def test_the_base_class_takes_every_call_and_does_nothing() -> None:
 
 async def test_a_coroutine_gets_messages_in_order_and_sends() -> None:
     async with Conversation(echo) as conversation:
-        await conversation.manager.deliver(conversation.session, ["a", "b"])
-        await conversation.manager.deliver(conversation.session, ["c"])
+        await conversation.deliver("a", "b")
+        await conversation.deliver("c")
+        await until(lambda: conversation.session.buffered == len('"a""b""c"'))
         assert conversation.receiver.take_all() == [b"o", b'a["a","b","c"]']
 
 
@@ -132,15 +147,12 @@ async def test_the_next_message_waits_until_the_last_was_fetched() -> None:
             await proceed.wait()
 
     async with Conversation(slow) as conversation:
-        delivery = asyncio.create_task(conversation.manager.deliver(conversation.session, ["a", "b", "c"]))
+        await conversation.deliver("a", "b", "c")
         for _ in range(10):
             await asyncio.sleep(0)
         assert fetched == ["a"]
-        assert not delivery.done()
         proceed.set()
-        async with asyncio.timeout(GUARD):
-            await delivery
-        assert fetched == ["a", "b", "c"]
+        await until(lambda: fetched == ["a", "b", "c"])
 
 
 async def test_the_iteration_ends_when_the_client_leaves_and_takes_what_came_before() -> None:
@@ -175,7 +187,7 @@ async def test_the_iteration_ends_when_the_function_itself_closes() -> None:
         ended.set()
 
     async with Conversation(one) as conversation:
-        await conversation.manager.deliver(conversation.session, ["a", "b"])
+        await conversation.deliver("a", "b")
         assert await conversation.until_closed() == Close(4000, "enough")
         async with asyncio.timeout(GUARD):
             await ended.wait()
@@ -197,9 +209,9 @@ async def test_messages_behind_the_return_hold_nobody_up() -> None:
             return
 
     async with Conversation(first_only) as conversation:
-        async with asyncio.timeout(GUARD):
-            await conversation.manager.deliver(conversation.session, ["a", "b", "c"])
+        await conversation.deliver("a", "b", "c")
         assert await conversation.until_closed() == Close(1000, "Normal closure")
+        await conversation.until_forgotten()
 
 
 async def test_a_message_that_nobody_fetched_before_the_return_holds_nobody_up() -> None:
@@ -211,14 +223,13 @@ async def test_a_message_that_nobody_fetched_before_the_return_holds_nobody_up()
             return
 
     async with Conversation(first_only) as conversation:
-        delivery = asyncio.create_task(conversation.manager.deliver(conversation.session, ["a", "b"]))
+        await conversation.deliver("a", "b")
         for _ in range(10):
             await asyncio.sleep(0)
-        assert not delivery.done()
+        assert conversation.session.is_open
         proceed.set()
-        async with asyncio.timeout(GUARD):
-            await delivery
         assert await conversation.until_closed() == Close(1000, "Normal closure")
+        await conversation.until_forgotten()
 
 
 async def test_an_error_closes_with_1011_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -229,7 +240,7 @@ async def test_an_error_closes_with_1011_and_is_logged_once(caplog: pytest.LogCa
             raise error
 
     async with Conversation(fail) as conversation:
-        await conversation.manager.deliver(conversation.session, ["a"])
+        await conversation.deliver("a")
         assert await conversation.until_closed() == Close(1011, "Internal error")
     (record,) = errors(caplog)
     assert conversation.session.id in record.getMessage()
@@ -301,8 +312,9 @@ async def test_a_function_that_goes_on_after_the_end_is_cancelled_in_the_end(mon
 
 async def test_two_sessions_do_not_share_their_messages() -> None:
     async with Conversation(echo) as first, Conversation(echo) as second:
-        await first.manager.deliver(first.session, ["a"])
-        await second.manager.deliver(second.session, ["b"])
+        await first.deliver("a")
+        await second.deliver("b")
+        await until(lambda: first.session.buffered and second.session.buffered)
         assert first.receiver.take_all() == [b"o", b'a["a"]']
         assert second.receiver.take_all() == [b"o", b'a["b"]']
 

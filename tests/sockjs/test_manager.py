@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -91,8 +91,17 @@ async def connect(
     receiver = RecordingReceiver(session)
     assert manager.attach(session, receiver) is True
     receiver.take_all()
-    await manager.open(session)
+    manager.open(session)
     return session, receiver
+
+
+async def deliver(manager: SessionManager, session: Session, messages: list[Message]) -> bool:
+    """As a transport does it: outside any task."""
+    inlet = manager.inlet(session)
+    future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(lambda: future.set_result(inlet(messages)))
+    async with asyncio.timeout(GUARD):
+        return await future
 
 
 async def turns(count: int = 5) -> None:
@@ -209,15 +218,26 @@ async def test_a_second_receiver_is_busy_and_counts_as_nothing() -> None:
         assert manager.counters.opened == 1
 
 
-async def test_open_soon_tells_the_application_in_a_task() -> None:
+async def test_open_tells_the_application_at_once() -> None:
     handler = RecordingHandler()
     async with running(handler) as manager:
         session = manager.create(make_handshake(), url_id="x")
         manager.attach(session, RecordingReceiver(session))
-        manager.open_soon(session)
-        await manager.accept(session, ["early"])
-        await handler.wait_for("on_message")
-        assert handler.names(session) == ["on_connected", "on_message"]
+        manager.open(session)
+        assert handler.names(session) == ["on_connected"]
+
+
+async def test_open_does_not_wait_for_the_application_and_messages_do() -> None:
+    handler = StuckHandler("on_connected")
+    async with running(handler) as manager:
+        session = manager.create(make_handshake(), url_id="x")
+        manager.attach(session, RecordingReceiver(session))
+        manager.open(session)
+        async with asyncio.timeout(GUARD):
+            await manager.accept(session, ["early"])
+        assert await deliver(manager, session, ["as early"]) is True
+        await turns()
+        assert handler.names(session) == ["on_connected"]
 
 
 async def test_a_session_that_could_not_be_attached_is_discarded_untold() -> None:
@@ -241,14 +261,49 @@ async def test_deliver_runs_the_handler_and_accept_does_not_wait_for_it() -> Non
     handler = StuckHandler("on_message")
     async with running(handler) as manager:
         session, _ = await connect(manager, "x")
-        await manager.deliver(session, ["a"])
+        assert await deliver(manager, session, ["a"]) is True
         assert handler.values("on_message") == ["a"]
         async with asyncio.timeout(GUARD):
             await manager.accept(session, ["stuck"])
             await manager.accept(session, [])
             await manager.accept(session, ["behind"])
-        await handler.wait_for("on_message", 2)
+        await turns()
         assert handler.values("on_message") == ["a", "stuck"]
+
+
+async def test_a_session_that_has_no_room_says_so_and_tells_when_it_has_some() -> None:
+    handler = StuckHandler("on_message")
+    told: list[str] = []
+    async with running(handler, receive_buffer_limit=100) as manager:
+        session, _ = await connect(manager)
+        other, _ = await connect(manager)
+        assert manager.has_room(session, lambda: told.append("never"))
+        assert await deliver(manager, session, ["stuck"]) is True
+        assert await deliver(manager, session, ["x" * 100]) is False
+        assert not manager.has_room(session, lambda: told.append("room"))
+        assert manager.has_room(other, lambda: told.append("never"))
+        assert await deliver(manager, other, ["x" * 100]) is True
+        assert told == []
+        session.close()
+        assert told == ["room"]
+        manager.forget(session)
+        assert manager.has_room(session, lambda: told.append("never")), "nothing waits for what is not there"
+    assert told == ["room"]
+
+
+async def test_accept_waits_while_a_session_has_no_room() -> None:
+    handler = StuckHandler("on_message")
+    async with running(handler, receive_buffer_limit=100) as manager:
+        session, _ = await connect(manager, "x")
+        await manager.accept(session, ["stuck"])
+        await manager.accept(session, ["x" * 100])
+        late = asyncio.create_task(manager.accept(session, ["late"]))
+        await turns()
+        assert not late.done()
+        session.close()
+        async with asyncio.timeout(GUARD):
+            await late
+        assert handler.values("on_message") == ["stuck"]
 
 
 async def test_messages_of_an_ended_session_are_counted_and_no_error() -> None:
@@ -269,7 +324,7 @@ async def test_a_message_for_a_session_that_is_forgotten_is_counted() -> None:
         await turns()
         manager.look(0)
         assert len(manager) == 0
-        await manager.deliver(session, ["late"])
+        manager.drop(["late"])
         await manager.accept(session, ["later"])
         assert manager.counters.unheard == 2
         manager.release(session, receiver)
@@ -286,8 +341,8 @@ async def test_an_error_in_one_session_touches_no_other(caplog: pytest.LogCaptur
     async with running(handler) as manager:
         good, good_receiver = await connect(manager)
         bad, bad_receiver = await connect(manager)
-        await manager.deliver(bad, ["bad"])
-        await manager.deliver(good, ["fine"])
+        await deliver(manager, bad, ["bad"])
+        await deliver(manager, good, ["fine"])
         assert bad_receiver.take_all() == [b"o", b'c[1011,"Internal error"]']
         assert good_receiver.take_all() == [b"o", b'a["fine"]']
         assert handler.names(good) == ["on_connected", "on_message"]
@@ -406,8 +461,18 @@ async def test_the_session_of_a_websocket_goes_as_soon_as_it_is_over_and_told() 
         manager.release(session, receiver, LOST)
         assert len(manager) == 1, "on_closed has not been called yet"
         await handler.wait_for("on_closed")
-        manager.look(0)
-        assert len(manager) == 0
+        await turns(1)
+        assert len(manager) == 0, "without a look of the clock"
+
+
+async def test_the_session_of_a_websocket_stays_until_on_closed_has_returned() -> None:
+    handler = StuckHandler("on_closed")
+    async with running(handler) as manager:
+        session, receiver = await connect(manager)
+        manager.release(session, receiver, LOST)
+        await handler.wait_for("on_closed")
+        await turns()
+        assert len(manager) == 1
 
 
 async def test_the_session_of_a_websocket_stays_until_its_close_frame_is_taken() -> None:
@@ -424,16 +489,25 @@ async def test_the_session_of_a_websocket_stays_until_its_close_frame_is_taken()
 
 
 async def test_what_waits_when_the_application_closes_is_dropped_and_counted() -> None:
-    handler = RecordingHandler()
+    proceed = asyncio.Event()
+
+    class Slow(RecordingHandler):
+        async def on_message(self, session: Session, message: Message) -> None:
+            await super().on_message(session, message)
+            await proceed.wait()
+
+    handler = Slow()
     async with running(handler) as manager:
         session, receiver = await connect(manager)
+        await deliver(manager, session, ["first", "behind it"])
         await manager.accept(session, ["a", "b"])
         session.close()
+        proceed.set()
         await handler.wait_for("on_closed")
-        assert handler.values("on_message") == []
+        assert handler.values("on_message") == ["first"]
         receiver.take_all()
         manager.release(session, receiver)
-        assert manager.counters.unheard == 2
+        assert manager.counters.unheard == 3
 
 
 async def test_lost_messages_are_counted_and_logged_with_the_public_id(caplog: pytest.LogCaptureFixture) -> None:
@@ -600,7 +674,7 @@ async def test_stop_cancels_a_handler_that_is_stuck(stuck_in: str) -> None:
     async with running(handler, shutdown_grace=0.01) as manager:
         session = manager.create(make_handshake(), url_id="x")
         manager.attach(session, RecordingReceiver(session))
-        manager.open_soon(session)
+        manager.open(session)
         await manager.accept(session, ["stuck"])
         await handler.wait_for("on_connected")
         await turns()
@@ -629,16 +703,38 @@ async def test_stop_cancels_a_coroutine_that_is_stuck() -> None:
         assert cancelled.is_set()
 
 
-async def test_stop_ends_a_call_in_the_task_of_a_request() -> None:
+async def test_stop_ends_a_call_and_not_the_task_that_brought_its_message() -> None:
     handler = StuckHandler("on_message")
     async with running(handler, shutdown_grace=0.01) as manager:
         session, _ = await connect(manager)
-        request = asyncio.create_task(manager.deliver(session, ["stuck"]))
+
+        async def read() -> str:
+            await deliver(manager, session, ["stuck"])
+            await handler.cancelled.wait()
+            return "read on"
+
+        request = asyncio.create_task(read())
         await handler.wait_for("on_message")
         await manager.stop()
-        with pytest.raises(asyncio.CancelledError):
-            await request
+        assert await request == "read on"
         assert handler.values("on_closed") == [SHUTDOWN]
+
+
+async def test_stop_waits_for_a_call_that_ends_in_time() -> None:
+    class Slow(RecordingHandler):
+        async def on_message(self, session: Session, message: Message) -> None:
+            for _ in range(20):
+                await asyncio.sleep(0)
+            await super().on_message(session, message)
+
+    handler = Slow()
+    async with running(handler, shutdown_grace=GUARD) as manager:
+        session, receiver = await connect(manager)
+        await deliver(manager, session, ["slow"])
+        receiver.take_all()
+        manager.release(session, receiver)
+        await manager.stop()
+        assert handler.names() == ["on_start", "on_connected", "on_message", "on_closed", "on_stop"]
 
 
 async def test_without_grace_every_handler_is_told_still() -> None:
@@ -704,6 +800,14 @@ async def test_stop_forgets_a_session_that_was_never_attached() -> None:
         assert handler.names(session) == []
 
 
+async def test_stop_leaves_no_task_behind_of_sessions_that_were_never_attached() -> None:
+    before = asyncio.all_tasks()
+    async with running(RecordingHandler()) as manager:
+        manager.create(make_handshake(), url_id="x")
+    await turns()
+    assert asyncio.all_tasks() == before
+
+
 async def test_stop_leaves_no_task_behind() -> None:
     handler = StuckHandler("on_closed")
     before = asyncio.all_tasks()
@@ -735,14 +839,13 @@ async def test_a_handler_may_stop_its_own_endpoint() -> None:
     session = manager.create(make_handshake())
     receiver = RecordingReceiver(session)
     manager.attach(session, receiver)
-    await manager.open(session)
-    call = asyncio.create_task(manager.deliver(session, ["stop"]))
+    manager.open(session)
+    await deliver(manager, session, ["stop"])
     await handler.wait_for("on_message")
+    await turns()  # it does stop: this one comes second
     manager.release(session, receiver)
     async with asyncio.timeout(GUARD):
         await manager.stop()
-        with suppress(asyncio.CancelledError):
-            await call
     assert handler.names()[-2:] == ["on_closed", "on_stop"]
     assert len(manager) == 0
 

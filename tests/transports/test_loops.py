@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from . import test_base, test_receiver, test_sending, test_streaming, test_websocket
-from .wire import ALL, LASTING, POLLING, SOCKETS, STREAMING
+from . import test_base, test_connection, test_receiver, test_sending, test_streaming, test_websocket
+from .wire import ALL, DEFAULTS, LASTING, POLLING, SOCKETS, STREAMING
 
 Scenario = Callable[..., Coroutine[Any, Any, None]]
 
@@ -44,12 +44,21 @@ SCENARIOS: list[tuple[Scenario, tuple[Any, ...]]] = [
     *((test_websocket.test_a_socket_is_not_read_while_too_much_waits_for_its_handler, (name,)) for name in SOCKETS),
     *((test_websocket.test_a_fragmented_message_arrives_whole, (name,)) for name in SOCKETS),
     (test_websocket.test_compressed_sockets_carry_messages_and_goodbyes, ()),
+    *((test_connection.test_what_comes_in_one_segment_with_the_handshake_is_read, (name,)) for name in SOCKETS),
+    *((test_connection.test_a_client_that_sends_very_much_early_is_read_to_its_end, (name, True)) for name in SOCKETS),
+    (test_connection.test_connections_share_a_buffer_and_nothing_in_it, ()),
+    (test_connection.test_a_frame_larger_than_a_read_arrives_whole, ()),
 ]
+
+READING = [
+    scenario for scenario in SCENARIOS if scenario[0].__module__ in (test_websocket.__name__, test_connection.__name__)
+]
+"""Those of websockets, which run with both readers."""
 
 
 def name_of(scenario: tuple[Scenario, tuple[Any, ...]]) -> str:
     function, arguments = scenario
-    return "-".join([function.__name__.removeprefix("test_"), *arguments])
+    return "-".join([function.__name__.removeprefix("test_"), *map(str, arguments)])
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=name_of)
@@ -64,3 +73,11 @@ def test_on_uvloop(scenario: tuple[Scenario, tuple[Any, ...]]) -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run())
+
+
+@pytest.mark.parametrize("scenario", READING, ids=name_of)
+def test_on_uvloop_with_the_reader_in_python(
+    scenario: tuple[Scenario, tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(DEFAULTS, "websocket_reader", "python")
+    test_on_uvloop(scenario)

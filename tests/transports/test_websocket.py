@@ -12,9 +12,12 @@ import pytest
 from sockbridge.errors import ConnectionLost, MessageTooBig, PongTimeout, ProtocolError
 from sockbridge.sockjs.framing import Close, Message
 from sockbridge.sockjs.session import Session
+from sockbridge.transports.compiled_reader import choose_reader
 
 from ..fakes import GUARD, RecordingHandler
 from .wire import BINARY, CLOSE, PING, PONG, SOCKETS, TEXT, Client, Wire, connected, echo_server, fetch, until
+
+pytestmark = pytest.mark.usefixtures("each_reader")
 
 sockets = pytest.mark.parametrize("name", SOCKETS)
 
@@ -199,6 +202,20 @@ async def test_a_goodbye_of_the_client_is_told_with_its_code_and_without_an_erro
 
 
 @sockets
+async def test_what_a_client_sends_behind_its_goodbye_is_not_heard(name: str) -> None:
+    """RFC 6455, 5.5.1 and 1.4: nothing comes after a close frame, not even in the same read."""
+    async with echo_server() as (url, _, handler), connected(url, name) as (client,):
+        await client.send("before")
+        client.wire.send_frame(struct.pack("!H", 1000) + b"done", CLOSE)
+        await client.send("behind")
+        client.wire.send_frame(b"now", PING)
+        assert (await read_close(client.wire))[0] == 1000
+        assert await handler.wait_for("on_closed") == [Close(1000, "done")]
+        assert handler.values("on_message") == ["before"]
+        assert await client.wire.read_end() == b""
+
+
+@sockets
 async def test_a_close_frame_without_a_code_is_told_as_1005(name: str) -> None:
     async with echo_server() as (url, _, handler), connected(url, name) as (client,):
         client.wire.send_frame(b"", CLOSE)
@@ -354,6 +371,11 @@ async def test_a_frame_with_a_reserved_bit_ends_the_session_with_1002(caplog: py
 # The handshake.
 
 
+async def test_the_endpoint_tells_which_reader_it_uses(each_reader: str) -> None:
+    async with echo_server() as (_, endpoint, _):
+        assert endpoint.websocket_reader == choose_reader(each_reader)[1]
+
+
 async def test_a_plain_request_is_answered_400() -> None:
     async with echo_server(disconnect_delay=0.1) as (url, endpoint, handler):
         for target in ("/000/x/websocket", "/websocket"):
@@ -479,19 +501,17 @@ async def test_a_goodbye_behind_messages_that_wait_for_room_is_heard(name: str) 
         client = Client(url, name)
         await client.connect()
         for number in range(4):
-            await client.send(str(number))
+            await client.send(str(number) + "x" * 60_000)
         client.wire.send_frame(struct.pack("!H", 1000), CLOSE)
         await handler.wait_for("on_message")
         (session,) = endpoint.sessions
-        receiver = session.receiver
-        assert receiver is not None
         client.wire.writer.close()
-        await until(lambda: not receiver.is_connected)
-        for _ in range(3):  # the first lets another reader take over, which then waits for room
-            assert receiver.tick(asyncio.get_running_loop().time()) is None
-            for _ in range(20):
-                await asyncio.sleep(0)
+        await client.wire.writer.wait_closed()
+        now = asyncio.get_running_loop().time()
+        for turn in range(50):
+            assert not session.look(now + turn / 10)
+            await asyncio.sleep(0)
         handler.gate.set()
         assert await handler.wait_for("on_closed") == [Close(1000, "")]
-        assert handler.values("on_message") == ["0", "1", "2", "3"]
+        assert [str(message)[0] for message in handler.values("on_message")] == ["0", "1", "2", "3"]
         assert "on_transport_error" not in handler.names()

@@ -12,6 +12,8 @@ from sockbridge.sockjs.framing import Close
 
 from .wire import BINARY, CLOSE, TEXT, connected, echo_server
 
+pytestmark = pytest.mark.usefixtures("each_reader")
+
 
 async def test_text_and_bytes_come_back_as_what_they_were() -> None:
     async with echo_server() as (url, _, handler), connected(url, "websocket-raw") as (client,):

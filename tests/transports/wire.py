@@ -36,6 +36,9 @@ ALL = (*HTTP, *SOCKETS)
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
+DEFAULTS: dict[str, Any] = {"allowed_origins": "*"}
+"""Options of ``echo_server`` where a test says nothing else."""
+
 _ids = itertools.count()
 
 
@@ -53,7 +56,7 @@ async def echo_server(
     """An endpoint that every origin may use, on a server as in production: ``(url, endpoint, handler)``."""
     handler = RecordingHandler(echo=True) if handler is None else handler
     app = web.Application()
-    endpoint = sockbridge.mount(app, prefix, handler, **{"allowed_origins": "*", **options})
+    endpoint = sockbridge.mount(app, prefix, handler, **{**DEFAULTS, **options})
     async with serve(app) as base:
         yield base + prefix, endpoint, handler
 

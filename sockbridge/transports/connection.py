@@ -1,10 +1,11 @@
-"""What reads a websocket's connection once the handshake is done, in the place of aiohttp's protocol.
+"""What reads a connection that lasts, in the place of aiohttp's protocol or in front of it.
 
-aiohttp wakes a task for each message; here whoever handles messages is called at once. aiohttp's protocol goes on
-hearing of what concerns it: the end of the connection, and whether its buffer is full.
+A websocket is read by us alone once the handshake is done (``take_over``): aiohttp wakes a task for each message, here
+whoever handles messages is called at once. A stream goes on being read by aiohttp, and we listen (``watch``). Both
+hear at once that the connection is lost or that its buffer is full; aiohttp's protocol goes on hearing of it too.
 
-All connections of a transport are read into one buffer: what it holds is gone when the read has been handled. So a
-connection that waits costs none, and a read asks for no memory.
+On asyncio's own transports all websockets of an endpoint are read into one buffer: what it holds is gone when the read
+has been handled. So a connection that waits costs none, and a read asks for no memory.
 
 Knows: asyncio's transports, aiohttp's protocol.
 Does not know: frames, sessions.
@@ -21,23 +22,13 @@ from aiohttp import web
 READ_SIZE: Final = 64 * 1024
 
 
-class ReadBuffer:
-    """What one read of a socket can bring; shared by the connections of a loop.
-
-    Attributes:
-        memory: to read into.
-        view: to take it from.
-    """
-
-    __slots__ = ("memory", "view")
-
-    def __init__(self) -> None:
-        self.memory = bytearray(READ_SIZE)
-        self.view = memoryview(self.memory)
+def make_read_buffer() -> memoryview:
+    """What one read of a socket can bring; for all connections of a loop."""
+    return memoryview(bytearray(READ_SIZE))
 
 
-class Listener(Protocol):
-    """Who is told of what a connection brings.
+class Watcher(Protocol):
+    """Who is told of what happens to a connection.
 
     Attributes:
         is_full: set while its buffer is full.
@@ -45,16 +36,31 @@ class Listener(Protocol):
 
     is_full: bool
 
-    def on_received(self, received: bytes) -> None:
-        """So much has come."""
-        ...
-
     def on_lost(self) -> None:
         """The connection has ended. Once."""
         ...
 
 
-def take_over(transport: asyncio.Transport, former: web.RequestHandler, listener: Listener, buffer: ReadBuffer) -> None:
+class Listener(Watcher, Protocol):
+    """Who is told of what a connection brings, too."""
+
+    def on_received(self, received: bytes) -> None:
+        """So much has come."""
+        ...
+
+
+def watch(transport: asyncio.Transport, former: web.RequestHandler, watcher: Watcher) -> None:
+    """Tell ``watcher`` what happens to ``transport``, until ``give_back``."""
+    watcher.is_full = former.writing_paused
+    transport.set_protocol(WatchedConnection(former, watcher))
+
+
+def give_back(transport: asyncio.Transport, former: web.RequestHandler) -> None:
+    """``former`` alone hears of ``transport`` again."""
+    transport.set_protocol(former)
+
+
+def take_over(transport: asyncio.Transport, former: web.RequestHandler, listener: Listener, view: memoryview) -> None:
     """Read ``transport``, which ``former`` has read, for ``listener``; what has come since the handshake first.
 
     Call it in the turn of the loop in which the handshake was answered; ``listener`` is not called within it.
@@ -64,7 +70,7 @@ def take_over(transport: asyncio.Transport, former: web.RequestHandler, listener
     # asyncio's own transports ask the system for 256 KiB at each read, which may cost more than all the rest. Others
     # (uvloop) do better without our buffer.
     is_own = isinstance(loop, asyncio.BaseEventLoop)
-    connection = BufferedConnection(former, listener, buffer) if is_own else WebSocketConnection(former, listener)
+    connection = BufferedConnection(former, listener, view) if is_own else WebSocketConnection(former, listener)
     early = EarlyBytes()
     former.set_parser(early)  # type: ignore[arg-type]  # it looks like one: aiohttp hands over what it has
     listener.is_full = former.writing_paused
@@ -101,35 +107,47 @@ class EarlyBytes:
 
 
 class _Connection(asyncio.BaseProtocol):
-    """What both kinds have in common: the former protocol goes on hearing of what concerns it."""
+    """What all kinds have in common: the former protocol goes on hearing of what concerns it."""
 
-    __slots__ = ("_former", "_listener", "_on_received")
+    __slots__ = ("_former", "_watcher")
 
-    def __init__(self, former: web.RequestHandler, listener: Listener) -> None:
+    def __init__(self, former: web.RequestHandler, watcher: Watcher) -> None:
         self._former = former
-        self._listener = listener
-        self._on_received = listener.on_received
+        self._watcher = watcher
 
     def eof_received(self) -> None:
         """The transport closes itself, and says so by ``connection_lost``."""
 
     def pause_writing(self) -> None:
-        self._listener.is_full = True
+        self._watcher.is_full = True
         self._former.pause_writing()
 
     def resume_writing(self) -> None:
-        self._listener.is_full = False
+        self._watcher.is_full = False
         self._former.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._former.connection_lost(exc)
-        self._listener.on_lost()
+        self._watcher.on_lost()
+
+
+class WatchedConnection(_Connection, asyncio.Protocol):
+    """A connection that aiohttp goes on reading."""
+
+    __slots__ = ()
+
+    def data_received(self, data: bytes) -> None:
+        self._former.data_received(data)
 
 
 class WebSocketConnection(_Connection, asyncio.Protocol):
     """Reads one connection for a listener."""
 
-    __slots__ = ()
+    __slots__ = ("_on_received",)
+
+    def __init__(self, former: web.RequestHandler, listener: Listener) -> None:
+        super().__init__(former, listener)
+        self._on_received = listener.on_received
 
     def data_received(self, data: bytes) -> None:
         self._on_received(data)
@@ -138,15 +156,15 @@ class WebSocketConnection(_Connection, asyncio.Protocol):
 class BufferedConnection(_Connection, asyncio.BufferedProtocol):
     """The same, into a buffer that all share."""
 
-    __slots__ = ("_memory", "_view")
+    __slots__ = ("_on_received", "_view")
 
-    def __init__(self, former: web.RequestHandler, listener: Listener, buffer: ReadBuffer) -> None:
+    def __init__(self, former: web.RequestHandler, listener: Listener, view: memoryview) -> None:
         super().__init__(former, listener)
-        self._memory = buffer.memory
-        self._view = buffer.view
+        self._on_received = listener.on_received
+        self._view = view
 
-    def get_buffer(self, sizehint: int) -> bytearray:
-        return self._memory
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._view  # TLS reads into slices of it, which of a bytearray would be copies
 
     def buffer_updated(self, nbytes: int) -> None:
         self._on_received(bytes(self._view[:nbytes]))

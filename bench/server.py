@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import dataclasses
 import gc
-import importlib
 import json
 import logging
 import resource
@@ -171,17 +170,6 @@ def add_aiohttp(server: Server, options: dict[str, Any]) -> None:
     server.app.router.add_get("/echo/{server}/{session}/websocket", echo)
 
 
-def add_sockjs(server: Server, options: dict[str, Any]) -> None:
-    """The ``sockjs`` package; ``options`` as for ``add_endpoint``."""
-    sockjs = importlib.import_module("sockjs")  # only this kind needs it
-
-    async def echo(manager: object, session: Any, message: Any) -> None:
-        if message.type is sockjs.MsgType.MESSAGE:
-            session.send(message.data)
-
-    sockjs.add_endpoint(server.app, echo, prefix="/echo", name="echo", **options)
-
-
 def add_broadcast(server: Server, options: dict[str, Any]) -> None:
     """Our endpoint; what one client sends goes to all. ``options`` as for ``mount``."""
 
@@ -220,7 +208,6 @@ def add_broker(server: Server, options: dict[str, Any]) -> None:
 KINDS: dict[str, Callable[[Server, dict[str, Any]], None]] = {
     "sockbridge": add_sockbridge,
     "aiohttp": add_aiohttp,
-    "sockjs": add_sockjs,
     "broadcast": add_broadcast,
     "stomp": add_stomp,
     "broker": add_broker,

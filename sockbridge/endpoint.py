@@ -155,7 +155,7 @@ class Endpoint:
 
     async def _start(self, app: web.Application) -> None:
         # glibc maps and unmaps asyncio's read buffer of 256 KiB for every read until a larger block has been
-        # freed once: two to three times the cost of a small message, by chance of the heap (bench/echo.py).
+        # freed once: two to three times the cost of a small message, by chance of the heap (docs/performance.md).
         bytes(4 * 1024 * 1024)
         await self._manager.start()
 

@@ -41,6 +41,11 @@ REASONS: Final = {200: "OK", 204: "No Content"}
 _PLAIN = re.compile(r"[\x20-\x7e\t]*")
 
 
+def is_watched(request: web.Request) -> bool:
+    """May the application look at the answer before it leaves, in a middleware or by ``on_response_prepare``?"""
+    return any(app.middlewares or app.on_response_prepare for app in request.match_info.apps)
+
+
 class Head:
     """A status and headers, and how they are worded."""
 
@@ -122,7 +127,7 @@ class Heads:
         apps = request.match_info.apps
         if apps != self._apps:
             self._apps = apps
-            self._are_watching = any(app.middlewares or app.on_response_prepare for app in apps)
+            self._are_watching = is_watched(request)
         return self._are_watching
 
     def _now(self) -> bytes:

@@ -26,7 +26,7 @@ FRAME_SIZE: Final = 64 * 1024
 class TurnEnd:
     """Flushes all receivers of a transport that were woken in this turn of the loop.
 
-    One callback for all of them: one for each costs as much as packing a frame (``bench.echo``, 1 in flight).
+    One callback for all of them: one for each costs as much as packing a frame (``bench.compare``, ws-echo).
     """
 
     __slots__ = ("_woken",)

@@ -34,10 +34,11 @@ from ..sockjs.framing import (
 from ..sockjs.manager import SessionManager
 from ..sockjs.session import Session
 from .admission import Admission
+from .answer import is_watched
 from .base import Refusal, Transport, logger
 from .compiled_reader import choose_reader
 from .connection import make_read_buffer, take_over
-from .receiver import SocketReceiver
+from .receiver import FRAME_SIZE, SocketReceiver
 from .websocket_frames import BINARY, CLOSE, DEFLATED, PING_FRAME, PONG, TEXT, websocket_frame
 from .websocket_upgrade import VERSION, NoHandshake, Upgrade, upgrade
 
@@ -221,6 +222,16 @@ class WebSocketReceiver(SocketReceiver):
             return websocket_frame(opcode, frame)
         return websocket_frame(opcode | DEFLATED, self._deflater.deflate(frame))
 
+    @property
+    def connection(self) -> asyncio.Transport:
+        """What is written to."""
+        return self._transport
+
+    def take_first(self) -> bytes:
+        """The first frame as it is on the wire, to be written behind the handshake; empty if there is none."""
+        frame = self.session.take_frame(FRAME_SIZE) if self.session.has_more else None
+        return self.encode(frame) if frame else b""
+
     def on_let_go(self) -> None:
         if self._closing is None and self.is_connected and not self._is_answered:
             close = self.session.close_info
@@ -327,14 +338,22 @@ class WebSocketTransport(Transport):
         except Refused as refused:
             raise Refusal(self.unavailable(request, refused)) from None
         try:
-            response = await self._upgrade(request, subprotocol)
+            response = self._upgrade(request, subprotocol)
+            is_sent = is_watched(request)  # or it leaves together with the first frame
+            if is_sent:
+                await response.prepare(request)
             receiver = WebSocketReceiver(self, session, request, response)
+        except ConnectionError:  # the client has gone already
+            self.manager.forget(session)
+            return web.Response()
         except (Refusal, ConnectionLost, asyncio.CancelledError):
             self.manager.forget(session)
             raise
         error: ConnectionLost | None = None
         try:
             self.manager.attach(session, receiver)
+            if not is_sent:
+                response.send_with(receiver.take_first(), receiver.connection)
             receiver.flush()
             self.manager.open(session)
             receiver.listen()
@@ -348,17 +367,12 @@ class WebSocketTransport(Transport):
             self.manager.release(session, receiver, error)
         return response
 
-    async def _upgrade(self, request: web.Request, subprotocol: str | None) -> Upgrade:
+    def _upgrade(self, request: web.Request, subprotocol: str | None) -> Upgrade:
         try:
-            response = upgrade(request, subprotocol, is_compressible=self.options.websocket_compression)
+            return upgrade(request, subprotocol, is_compressible=self.options.websocket_compression)
         except NoHandshake:
             logger.info("%s: not a websocket handshake", self.name)
             raise Refusal(self._no_handshake(request)) from None
-        try:
-            await response.prepare(request)
-        except ConnectionError:  # the client has gone already
-            raise Refusal(web.Response()) from None
-        return response
 
     def _no_handshake(self, request: web.Request) -> web.Response:
         # One of another version may come again with ours; RFC 6455, 4.2.2 and 4.4.

@@ -7,6 +7,7 @@ Spec: RFC 6455, 4.2; RFC 7692, 7.1.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hashlib
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import HttpVersion11, web
+from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict, istr
 
 from .websocket_frames import Deflater
@@ -55,12 +57,31 @@ class Compression:
 
 
 class Upgrade(web.StreamResponse):
-    """The answer 101. What follows on the connection is none of aiohttp's business."""
+    """The answer 101. What follows on the connection is none of aiohttp's business.
+
+    Attributes:
+        compression_agreed: what was agreed on; None if messages are not compressed.
+    """
 
     def __init__(self, headers: CIMultiDict[str], compression: Compression | None) -> None:
         super().__init__(status=101, headers=headers)
         self.compression_agreed = compression
+        self._is_sent = False
         self.force_close()
+
+    def send_with(self, first_frame: bytes, transport: asyncio.Transport) -> None:
+        """Send it, together with what comes first on the websocket, instead of ``prepare``: nobody may look at it."""
+        self._is_sent = True
+        lines = [f"{name}: {value}\r\n" for name, value in self.headers.items()]
+        transport.write(f"HTTP/1.1 101 Switching Protocols\r\n{''.join(lines)}\r\n".encode() + first_frame)
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Send it, unless that has been done.
+
+        Raises:
+            ConnectionResetError: the client has gone.
+        """
+        return request.writer if self._is_sent else await super().prepare(request)
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Nothing comes after it."""

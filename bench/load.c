@@ -52,6 +52,7 @@ static struct {
     const char *path;
     int port, pid, core; /* core -1: the system chooses */
     int connections, window, size;
+    int idle; /* sessions besides, that are opened and then say nothing; in STOMP each has a topic of its own */
     double seconds, warm_up, guard;
 } options = {.path = "", .core = -1, .connections = 1, .window = 1, .size = 64, .seconds = 1, .guard = 10};
 
@@ -112,40 +113,50 @@ static uint64_t read_clock(clockid_t clock)
 }
 
 /* The first number in a file of /proc; 0 if the file is gone, as that of a thread may be. */
-static uint64_t first_number(const char *path)
+/* CPU time in ns: what was taken, and what somebody was ready to take but waited for a core. */
+struct cpu_time {
+    uint64_t taken, waited;
+};
+
+/* proc(5), /proc/pid/schedstat: time on the CPU, time in the run queue. */
+static void add_schedstat(const char *path, struct cpu_time *sum)
 {
-    unsigned long long number = 0;
+    unsigned long long taken = 0, waited = 0;
     FILE *file = fopen(path, "r");
     if (!file)
-        return 0;
-    if (fscanf(file, "%llu", &number) != 1)
-        number = 0;
+        return;
+    if (fscanf(file, "%llu %llu", &taken, &waited) == 2) {
+        sum->taken += taken;
+        sum->waited += waited;
+    }
     fclose(file);
-    return number;
 }
 
-/* CPU time in ns that a process, its threads and its descendants have taken so far. */
-static uint64_t process_time(int pid)
+/* That of a process, its threads and its descendants so far. */
+static struct cpu_time process_time(int pid)
 {
     char path[400];
-    uint64_t sum = 0;
+    struct cpu_time sum = {0, 0};
     snprintf(path, sizeof path, "/proc/%d/task", pid);
     DIR *tasks = opendir(path);
     if (!tasks) {
         if (pid == options.pid)
             fail("the server's process %d is gone", pid);
-        return 0;
+        return sum;
     }
     for (struct dirent *task; (task = readdir(tasks));) {
         if (task->d_name[0] == '.')
             continue;
         /* stat counts in ticks of 10 ms, schedstat in ns. */
         snprintf(path, sizeof path, "/proc/%d/task/%s/schedstat", pid, task->d_name);
-        sum += first_number(path);
+        add_schedstat(path, &sum);
         snprintf(path, sizeof path, "/proc/%d/task/%s/children", pid, task->d_name);
         FILE *children = fopen(path, "r");
-        for (int child; children && fscanf(children, "%d", &child) == 1;)
-            sum += process_time(child);
+        for (int child; children && fscanf(children, "%d", &child) == 1;) {
+            struct cpu_time of_child = process_time(child);
+            sum.taken += of_child.taken;
+            sum.waited += of_child.waited;
+        }
         if (children)
             fclose(children);
     }
@@ -306,12 +317,16 @@ static void set_number(struct text *text, uint32_t number)
         text->digits[at] = (char)('0' + number % 10) ^ text->mask[at % 4];
 }
 
+enum { LEAST_IN_WORDS = 29 /* bytes of a message that says what its numbers are */ };
+
 /* The message of a sender: options.size bytes, the number left open. */
 static void append_message(struct buffer *buffer, int sender)
 {
     char start[80];
     size_t first = buffer->end, size = (size_t)options.size;
-    const char *form = options.is_json ? "{\"from\":\"%05d\",\"number\":\"%s\",\"words\":[\"" : "from %05d number %s ";
+    const char *form = options.is_json ? "{\"from\":\"%05d\",\"number\":\"%s\",\"words\":[\""
+        : size < LEAST_IN_WORDS        ? "%05d %s"
+                                       : "from %05d number %s ";
     snprintf(start, sizeof start, form, sender, PLACE);
     append_text(buffer, start);
     if (options.is_json) {
@@ -388,11 +403,22 @@ static _Noreturn void unexpected(const struct session *session, const char *want
     wrong(session, wanted, strlen(wanted), got, got_size);
 }
 
+static bool is_idle(const struct session *session)
+{
+    return session->number >= session_count - options.idle;
+}
+
+/* Whose messages a session receives. */
+static struct session *source_of(struct session *session)
+{
+    return publisher && !is_idle(session) ? publisher : session;
+}
+
 /* What a session waits for, in words. */
-static const char *awaited(const struct session *session)
+static const char *awaited(struct session *session)
 {
     static char text[300];
-    uint32_t sent = publisher ? publisher->sent : session->sent;
+    uint32_t sent = source_of(session)->sent;
     if (session->receiver.is_leaving)
         return "the answer to its close frame";
     if (!session->receiver.is_upgraded && options.transport == WEBSOCKET)
@@ -546,7 +572,7 @@ static void on_message(struct session *session)
 /* Send as many messages as have come back, in one write. */
 static void refill(struct session *session)
 {
-    struct session *source = publisher ? publisher : session;
+    struct session *source = source_of(session);
     bool is_http = !publisher && options.transport != WEBSOCKET;
     /* Over HTTP all that are in flight share a request, and the next waits for the end of all. */
     bool is_due = is_http ? !source->is_posting && source->completed == (uint32_t)options.window : source->completed;
@@ -561,8 +587,7 @@ static void refill(struct session *session)
 /* The text of the next message; fails if none is on its way. */
 static const struct text *next_wanted(struct session *session, const char *got, size_t size)
 {
-    const struct session *source = publisher ? publisher : session;
-    if (session->received == source->sent)
+    if (session->received == source_of(session)->sent)
         unexpected(session, "no message", got, size);
     set_number(session->wanted, session->received);
     return session->wanted;
@@ -596,7 +621,8 @@ static void send_stomp(struct session *session, const char *text)
 static const char *topic_of(const struct session *session)
 {
     static char topic[50];
-    snprintf(topic, sizeof topic, publisher ? "/topic/all" : "/topic/echo.%d", session->number);
+    const char *form = is_idle(session) ? "/topic/idle.%d" : publisher ? "/topic/all" : "/topic/echo.%d";
+    snprintf(topic, sizeof topic, form, session->number);
     return topic;
 }
 
@@ -613,7 +639,7 @@ static void subscribe(struct session *session)
     snprintf(text, sizeof text, "SUBSCRIBE\nid:0\ndestination:%s\n\n", topic_of(session));
     send_stomp(session, text);
     session->is_subscribed = true;
-    if (session == publisher || !publisher)
+    if (session == source_of(session))
         send_probe(session);
 }
 
@@ -625,9 +651,12 @@ static void probe_again(void)
     if (!options.is_stomp || now - last < 20000000)
         return;
     last = now;
-    for (int at = 0; at < (publisher ? 1 : started_count); at++)
-        if (sessions[at].is_subscribed && (publisher ? ready_count < started_count : !sessions[at].is_ready))
-            send_probe(&sessions[at]);
+    for (int at = 0; at < started_count; at++) {
+        struct session *session = &sessions[at];
+        bool is_due = session == publisher ? ready_count < started_count : !session->is_ready;
+        if (session->is_subscribed && session == source_of(session) && is_due)
+            send_probe(session);
+    }
 }
 
 static bool is_line(const char *line, const char *end, const char *text)
@@ -774,16 +803,12 @@ static uint8_t MASK[4];
 
 static void append_frame(struct buffer *buffer, uint8_t opcode, const char *payload, size_t size)
 {
-    uint8_t head[8] = {0x80 | opcode, 0x80};
+    uint8_t head[10] = {0x80 | opcode, 0x80};
     size_t used = 2;
-    if (size < 126)
-        head[1] |= (uint8_t)size;
-    else if (size < 65536) {
-        head[1] |= 126;
-        head[used++] = (uint8_t)(size >> 8);
-        head[used++] = (uint8_t)size;
-    } else
-        fail("a frame of %zu bytes is more than is built here", size);
+    int bytes = size < 126 ? 0 : size < 65536 ? 2 : 8; /* of a length that the second byte has no room for */
+    head[1] |= (uint8_t)(bytes == 8 ? 127 : bytes == 2 ? 126 : size);
+    while (bytes--)
+        head[used++] = (uint8_t)((uint64_t)size >> 8 * bytes);
     append(buffer, head, used);
     append(buffer, MASK, 4);
     append(buffer, payload, size);
@@ -1262,7 +1287,7 @@ static void prepare_session(struct session *session, int number)
     bool is_stream = options.transport == XHR_STREAMING || options.transport == EVENTSOURCE;
     session->receiver.on_bytes = is_websocket ? on_websocket_bytes : is_stream ? on_stream_bytes : on_poll_bytes;
     session->receiver.on_end = is_websocket ? on_websocket_end : is_stream ? on_stream_end : on_poll_end;
-    if (options.kind == CONNECT)
+    if (options.kind == CONNECT || is_idle(session))
         return;
     session->wanted = publisher && session != publisher ? publisher->wanted : wanted_text(session);
     if (publisher && session != publisher)
@@ -1378,8 +1403,7 @@ static bool is_drained(void)
     if (options.kind == CONNECT)
         return left_count == session_count;
     for (int at = 0; at < session_count; at++) {
-        const struct session *source = publisher ? publisher : &sessions[at];
-        if (sessions[at].received < source->sent || sessions[at].is_posting)
+        if (sessions[at].received < source_of(&sessions[at])->sent || sessions[at].is_posting)
             return false;
     }
     return true;
@@ -1398,7 +1422,7 @@ static void open_all(void)
     while (ready_count < session_count)
         pump();
     phase = RUNNING;
-    for (int at = 0; at < (publisher ? 1 : session_count); at++)
+    for (int at = 0; at < (publisher ? 1 : options.connections); at++)
         send_messages(&sessions[at], (uint32_t)options.window);
 }
 
@@ -1419,11 +1443,12 @@ static void count(void)
 {
     memset(histogram, 0, sizeof histogram);
     total = 0;
-    uint64_t server = process_time(options.pid), load = read_clock(CLOCK_PROCESS_CPUTIME_ID);
+    struct cpu_time before = process_time(options.pid);
+    uint64_t load = read_clock(CLOCK_PROCESS_CPUTIME_ID);
     uint64_t elapsed = run_for(options.seconds);
     uint64_t counted = total;
     load = read_clock(CLOCK_PROCESS_CPUTIME_ID) - load;
-    server = process_time(options.pid) - server;
+    struct cpu_time after = process_time(options.pid);
     double p50 = percentile(0.5), p99 = percentile(0.99);
     /* Nothing is told before the end: what is still in flight may show that something was lost. */
     phase = DRAINING;
@@ -1440,7 +1465,8 @@ static void count(void)
         pump();
     printf("{\"count\": %llu, \"seconds\": %.9f, \"p50\": %.3f, \"p99\": %.3f, ",
         (unsigned long long)counted, (double)elapsed / 1e9, p50, p99);
-    printf("\"load_seconds\": %.9f, \"server_seconds\": %.9f}\n", (double)load / 1e9, (double)server / 1e9);
+    printf("\"load_seconds\": %.9f, \"server_seconds\": %.9f, \"server_waited\": %.9f}\n", (double)load / 1e9,
+        (double)(after.taken - before.taken) / 1e9, (double)(after.waited - before.waited) / 1e9);
 }
 
 /* ---- The command ---- */
@@ -1457,7 +1483,7 @@ static void read_option(const char *name, const char *value)
 {
     const struct { const char *name; int *number; } numbers[] = {
         {"port", &options.port}, {"pid", &options.pid}, {"core", &options.core}, {"connections", &options.connections},
-        {"window", &options.window}, {"size", &options.size}};
+        {"window", &options.window}, {"size", &options.size}, {"idle", &options.idle}};
     const struct { const char *name; double *number; } seconds[] = {
         {"seconds", &options.seconds}, {"warm_up", &options.warm_up}, {"guard", &options.guard}};
     for (size_t at = 0; at < sizeof numbers / sizeof *numbers; at++)
@@ -1497,6 +1523,8 @@ static void read_options(int count, char **arguments)
     }
     if (options.connections < 1 || options.window < 1 || options.window > 1024)
         fail("connections must be at least 1, window from 1 to 1024");
+    if (options.idle && (options.kind == CONNECT || (options.kind == FANOUT && !options.is_stomp)))
+        fail("beside these sessions none can be idle");
     if (strlen(options.path) > 100)
         fail("the path has more than 100 characters");
 }
@@ -1527,7 +1555,7 @@ int main(int count_of_arguments, char **arguments)
 {
     read_options(count_of_arguments, arguments);
     prepare_process();
-    session_count = options.connections + (options.kind == FANOUT);
+    session_count = options.connections + (options.kind == FANOUT) + options.idle;
     sessions = allocate((size_t)session_count, sizeof *sessions);
     if (options.kind == FANOUT) {
         publisher = sessions;

@@ -65,9 +65,9 @@ class Result:
     def refusal(self) -> str:
         """Why ``messages`` says nothing about the server: it was not the limit. Empty if it was.
 
-        It was if it ran or wanted to run for 90 % of the time, and did run for half of it.
+        It was if it ran or wanted to run for 90 % of the time, and did run for 30 %.
         """
-        if self.server_busy >= 0.9 or (self.server_busy >= 0.5 and self.server_busy + self.server_waited >= 0.9):
+        if self.server_busy >= 0.9 or (self.server_busy >= 0.3 and self.server_busy + self.server_waited >= 0.9):
             return ""
         return "the load was the limit" if self.load_busy >= 0.9 else "other processes took the cores"
 

@@ -55,9 +55,9 @@ MAY_IMPORT: dict[str, str] = {
     "transports/websocket_upgrade": "transports/websocket_frames",
     "transports/connection": "",
     "transports/websocket": (
-        "errors options sockjs/framing sockjs/session sockjs/manager transports/admission transports/answer transports/base "
-        "transports/compiled_reader transports/receiver transports/connection transports/websocket_frames "
-        "transports/websocket_upgrade"
+        "errors options sockjs/framing sockjs/session sockjs/manager transports/admission transports/answer "
+        "transports/base transports/compiled_reader transports/receiver transports/connection "
+        "transports/websocket_frames transports/websocket_upgrade"
     ),
     "transports/websocket_raw": (
         "errors options sockjs/framing sockjs/manager transports/admission transports/websocket"

@@ -127,9 +127,7 @@ class Delivery:
             return self._line_size <= self._limit
         self._is_busy = True
         runner = self._run(self._call(messages), self._context)
-        if runner is not None:
-            self._runner = runner
-        return True
+        return runner is None or self._wait_behind(runner)
 
     async def accept(self, messages: Sequence[Message]) -> None:
         """The same for a request: wait while the line is too long, in order of arrival."""
@@ -143,7 +141,15 @@ class Delivery:
             self._enqueue(messages)
             return
         self._is_busy = True
-        self._runner = self._run_inside(self._call(messages), self._context)
+        runner = self._run_inside(self._call(messages), self._context)
+        if runner is not None:
+            self._wait_behind(runner)
+
+    def _wait_behind(self, runner: asyncio.Task[None]) -> bool:
+        # The call waits for something: what came with its message stands in line from now on, and is weighed.
+        self._runner = runner
+        self._enqueue(list(self._rest))
+        return self._line_size <= self._limit
 
     def has_room(self, on_room: Callable[[], None]) -> bool:
         """True unless the line is too long; then ``on_room`` is called once, when there is room again."""
@@ -284,7 +290,7 @@ class Delivery:
         if isinstance(error, asyncio.CancelledError):
             task = asyncio.current_task()
             if task is not None and task.cancelling():
-                raise error  # we are being cancelled; otherwise it is something that the handler awaited
+                return  # somebody ends this call, whose task is ours; otherwise the handler awaited something that was
         logger.error("session %s: the handler failed in %s", self._session.id, name, exc_info=error)
 
     def _drop_line(self) -> None:

@@ -227,11 +227,16 @@ class SessionManager:
             self._connections.discard(connection)
 
     def inlet(self, session: Session) -> Callable[[Sequence[Message]], bool]:
-        """What runs the handler of a live session for messages, or puts them in line behind a call that runs.
+        """What runs the handler of a session for messages, or puts them in line behind a call that runs.
 
         It is not to be called in a task, and returns False if too much waits in line; see ``has_room``.
         """
-        return self._live[session].deliver
+        delivery = self._live.get(session)
+        return self._ignore if delivery is None else delivery.deliver
+
+    def _ignore(self, messages: Sequence[Message]) -> bool:
+        self.drop(messages)
+        return True
 
     def drop(self, messages: Sequence[Message]) -> None:
         """``messages`` came when their session had ended."""

@@ -3,8 +3,8 @@
 A handler's call seldom waits. A task of its own for each, with the turn of the loop that it takes to start, would
 cost as much as everything else that a message needs (``bench.compare``, ws-echo). So an idle task lends its name:
 while the first step runs, ``asyncio.current_task()`` is that task, as time-outs and task groups need it. A coroutine
-that waits keeps the task, which then drives it to its end; one that does not gives it back. So whoever holds on to
-the current task of a call that waits holds the task of that call alone.
+that waits keeps the task, which then drives it to its end; one that does not gives it back, unless somebody has kept
+a reference to it. So whoever holds on to the current task of a call holds the task of that call alone.
 
 Knows: tasks, contexts.
 Does not know: what it runs.
@@ -17,7 +17,9 @@ import asyncio
 import types
 from collections.abc import Coroutine, Generator
 from contextvars import Context
+from sys import getrefcount
 from typing import Any, Final
+from weakref import getweakrefcount
 
 _enter_task, _leave_task = asyncio._enter_task, asyncio._leave_task
 
@@ -55,6 +57,7 @@ class Runner:
         loop, task = seat.loop, seat.task
         if task.cancelling() or task.done():  # by a call that had it before
             return self.run(coroutine, context)
+        references, watchers = getrefcount(task), getweakrefcount(task)
         _enter_task(loop, task)
         try:
             awaited = context.run(seat.step, coroutine)
@@ -65,7 +68,10 @@ class Runner:
         finally:
             _leave_task(loop, task)
         if awaited is ENDED:
-            idle.append(seat)
+            if getrefcount(task) == references and getweakrefcount(task) == watchers:
+                idle.append(seat)
+            else:  # somebody holds on to the task of this call: it must not become another's
+                task.cancel()
             return None
         seat.keep(context, awaited)
         self.tasks.add(task)

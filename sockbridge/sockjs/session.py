@@ -370,6 +370,7 @@ class Session:
                 self._drained.set()
         elif self._close is not None:
             self.receiver = None
+            self.look_at = 0.0
             return self.framing.close_frame(self._close)
         elif self._heartbeat_is_due:
             frame = HEARTBEAT_FRAME
@@ -412,6 +413,10 @@ class Session:
         if self._state is OPEN:
             self._forfeit()
             self._end(close, error, is_ours=False)
+
+    def look_soon(self) -> None:
+        """The receiver has something on its way that is no frame of this session: ``look`` at it in the next tick."""
+        self.look_at = 0.0
 
     # For the manager.
 

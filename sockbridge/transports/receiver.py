@@ -161,8 +161,10 @@ class SocketReceiver:
     def tick(self, now: float) -> ConnectionLost | None:
         if self.is_connected:
             self.judge(now)
-        elif self.lost is None:
-            self.lost = ConnectionLost("the client closed the connection without a goodbye")
+        else:
+            if self.lost is None:
+                self.lost = ConnectionLost("the client closed the connection without a goodbye")
+            self.cut()  # it may have closed its half alone, and take nothing of what still waits to be written
         return self.lost
 
     def judge(self, now: float) -> None:

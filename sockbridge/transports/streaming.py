@@ -44,7 +44,7 @@ class StreamReceiver(SocketReceiver):
 
     def tick(self, now: float) -> ConnectionLost | None:
         error = super().tick(now)
-        self.is_quiet = not self.peer.is_watched
+        self.is_quiet = not (self.peer.is_watched or self.is_full)
         return error
 
     def encode(self, frame: bytes) -> bytes:

@@ -45,6 +45,9 @@ from .websocket_upgrade import VERSION, NoHandshake, Upgrade, upgrade
 Parse = Callable[[bytes], list[str] | list[bytes]]
 """Takes a payload; raises ``ProtocolError`` if it is not what a client may send."""
 
+PIECE: Final = 1024
+"""Bytes of compressed input that are read at a time."""
+
 LINGER: Final = 1.0
 """Seconds that a client may take to answer our close frame."""
 
@@ -71,7 +74,6 @@ class WebSocketReceiver(SocketReceiver):
     __slots__ = (
         "_answered",
         "_closing",
-        "_deflater",
         "_feed",
         "_hand_in",
         "_is_answered",
@@ -96,7 +98,6 @@ class WebSocketReceiver(SocketReceiver):
         self._hand_in = wire.manager.inlet(session)
         reader = wire.make_reader(wire.options.max_message_size, compression is not None)
         self._feed, self._messages = reader.feed, reader.messages
-        self._deflater = compression.make_deflater() if compression is not None else None
         self.is_full = False
         self._is_paused = False  # too much waits for the handler, so nobody reads
         self._is_deaf = False  # the client said goodbye or broke the protocol: what comes behind that is dropped
@@ -177,6 +178,8 @@ class WebSocketReceiver(SocketReceiver):
             self.flush_when_drained()
         else:
             self._transport.write(websocket_frame(PONG, payload))
+            self.peer.has_got = True
+            self.session.look_soon()
 
     def _on_close(self, code: int, reason: str) -> None:
         is_answer = self._closing is not None
@@ -186,10 +189,13 @@ class WebSocketReceiver(SocketReceiver):
         self.session.detach(self)  # a call may still run: the time that it is waited for begins now
         if is_answer or self._transport.is_closing():
             return
-        if self._transport.get_write_buffer_size() > 0:
+        if self._transport.get_write_buffer_size() > 0 or self._transport.get_extra_info("sslcontext") is not None:
             self._start_closing(code or CloseCode.NORMAL, "")
-        else:  # nearly always: it leaves at once
-            self._transport.write(close_frame(code or CloseCode.NORMAL, ""))
+            return
+        self._transport.write(close_frame(code or CloseCode.NORMAL, ""))
+        if self._transport.get_write_buffer_size() > 0:
+            self._closing = asyncio.create_task(self._see_off())
+        else:  # nearly always: it has left
             self._transport.close()
 
     def _on_fault(self, fault: Exception) -> None:
@@ -212,15 +218,12 @@ class WebSocketReceiver(SocketReceiver):
     # Writing.
 
     def encode(self, frame: bytes) -> bytes:
-        if type(frame) is bytes and self._deflater is None:  # nearly always
+        if type(frame) is bytes:  # nearly always
             return websocket_frame(TEXT, frame) if len(frame) < LARGE else self._wire.encode_large(frame)
         if frame is HEARTBEAT_FRAME:
             self._unanswered = True
             return PING_FRAME
-        opcode = BINARY if type(frame) is Binary else TEXT
-        if self._deflater is None:
-            return websocket_frame(opcode, frame)
-        return websocket_frame(opcode | DEFLATED, self._deflater.deflate(frame))
+        return websocket_frame(BINARY if type(frame) is Binary else TEXT, frame)
 
     @property
     def connection(self) -> asyncio.Transport:
@@ -229,6 +232,7 @@ class WebSocketReceiver(SocketReceiver):
 
     def take_first(self) -> bytes:
         """The first frame as it is on the wire, to be written behind the handshake; empty if there is none."""
+        self.peer.has_got = True
         frame = self.session.take_frame(FRAME_SIZE) if self.session.has_more else None
         return self.encode(frame) if frame else b""
 
@@ -258,10 +262,18 @@ class WebSocketReceiver(SocketReceiver):
             # is reset, and our last words would be lost (RFC 6455, 7.1.1).
             if not self._is_answered:
                 await self._wait_for_answer()
-            self._transport.close()
-            async with asyncio.timeout(patience):
-                await asyncio.wait([self.ended])
         except (TimeoutError, ConnectionError):  # it will not hear us any more
+            self.cut()
+        else:
+            await self._see_off()
+
+    async def _see_off(self) -> None:
+        # What is written may take ``write_timeout`` to leave.
+        self._transport.close()
+        try:
+            async with asyncio.timeout(self._wire.options.write_timeout):
+                await asyncio.wait([self.ended])
+        except TimeoutError:
             self.cut()
 
     async def _wait_for_answer(self) -> None:
@@ -285,7 +297,7 @@ class WebSocketReceiver(SocketReceiver):
             return super().tick(now)
         self.judge(now)
         self._watch_pong(now)
-        self.is_quiet = not (self._unanswered or self.peer.is_watched)
+        self.is_quiet = not (self._unanswered or self.peer.is_watched or self.is_full)
         return self.lost
 
     def _watch_pong(self, now: float) -> None:
@@ -297,6 +309,37 @@ class WebSocketReceiver(SocketReceiver):
         elif now - self._ping_at >= self._wire.options.pong_timeout:
             self.lost = PongTimeout(f"no answer to a ping for {self._wire.options.pong_timeout:g} seconds")
             self.cut()
+
+
+class CompressingReceiver(WebSocketReceiver):
+    """One with permessage-deflate. A little may become much, so it reads piece by piece, while there is room."""
+
+    __slots__ = ("_deflater", "_held")
+
+    def __init__(self, wire: WebSocketTransport, session: Session, request: web.Request, response: Upgrade) -> None:
+        super().__init__(wire, session, request, response)
+        assert response.compression_agreed is not None
+        self._deflater = response.compression_agreed.make_deflater()
+        self._held = bytearray()  # what has come and was not looked at yet
+
+    def on_received(self, received: bytes) -> None:
+        self._held += received
+        while self._held and not self._is_paused:
+            piece = bytes(self._held[:PIECE])
+            del self._held[:PIECE]
+            super().on_received(piece)
+
+    def encode(self, frame: bytes) -> bytes:
+        if frame is HEARTBEAT_FRAME:
+            return super().encode(frame)
+        opcode = BINARY if type(frame) is Binary else TEXT
+        return websocket_frame(opcode | DEFLATED, self._deflater.deflate(frame))
+
+    def _read_on(self) -> None:
+        self._is_paused = False
+        self.on_received(b"")
+        if not self._is_paused:
+            self._transport.resume_reading()
 
 
 class WebSocketTransport(Transport):
@@ -342,21 +385,24 @@ class WebSocketTransport(Transport):
             is_sent = is_watched(request)  # or it leaves together with the first frame
             if is_sent:
                 await response.prepare(request)
-            receiver = WebSocketReceiver(self, session, request, response)
+            kind = WebSocketReceiver if response.compression_agreed is None else CompressingReceiver
+            receiver = kind(self, session, request, response)
         except ConnectionError:  # the client has gone already
             self.manager.forget(session)
             return web.Response()
         except (Refusal, ConnectionLost, asyncio.CancelledError):
             self.manager.forget(session)
             raise
+        if self.attach(session, receiver) is None:  # it took so long that the session has been forgotten
+            receiver.cut()
+            return response
         error: ConnectionLost | None = None
         try:
-            self.manager.attach(session, receiver)
+            receiver.listen()
             if not is_sent:
                 response.send_with(receiver.take_first(), receiver.connection)
             receiver.flush()
             self.manager.open(session)
-            receiver.listen()
             await receiver.wait_closed()
         except asyncio.CancelledError:
             error = ConnectionLost("the request was cancelled")

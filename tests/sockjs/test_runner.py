@@ -8,7 +8,7 @@ import sys
 import weakref
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -126,13 +126,13 @@ async def test_an_idle_task_lends_its_name_again_and_again() -> None:
     runner, journal = Runner(), Journal()
 
     async def who() -> None:
-        journal.entries.append(asyncio.current_task())
+        journal.entries.append(id(asyncio.current_task()))
 
     for _ in range(5):
         runner.run_inside(who(), Context())
         await turns(1)
     assert len(set(journal.entries)) == 1
-    assert set(journal.entries) == idle_tasks()
+    assert set(journal.entries) == set(map(id, idle_tasks()))
     await end_all(runner)
 
 
@@ -140,17 +140,34 @@ async def test_a_call_that_waits_keeps_its_task_and_the_next_gets_another() -> N
     runner, journal = Runner(), Journal()
 
     async def who() -> None:
-        journal.entries.append(asyncio.current_task())
+        journal.entries.append(id(asyncio.current_task()))
 
     runner.run_inside(who(), Context())
     first = runner.run_inside(journal.wait(), Context())
-    assert first is journal.entries[0]
+    assert id(first) == journal.entries[0]
     runner.run_inside(who(), Context())
-    assert journal.entries[-1] is not first
+    assert journal.entries[-1] != id(first)
     assert len(idle_tasks()) == 1
     journal.gate.set()
     await end_of(first)
     assert len(idle_tasks()) == 1, "one that has gone on is not used again"
+    await end_all(runner)
+
+
+async def test_a_task_that_somebody_has_kept_is_not_lent_again() -> None:
+    """Whoever cancels it later must not hit the call of another."""
+    runner, kept = Runner(), []
+
+    async def keep() -> None:
+        kept.append(asyncio.current_task())
+
+    async def watch() -> None:
+        kept.append(weakref.ref(cast("asyncio.Task[None]", asyncio.current_task())))
+
+    for call in (keep, watch):
+        runner.run_inside(call(), Context())
+        await turns(2)
+        assert idle_tasks() == set()
     await end_all(runner)
 
 
@@ -757,7 +774,7 @@ async def test_calls_within_calls_may_be_deep() -> None:
         if depth:
             runner.run_inside(nest(depth - 1), Context())
         assert asyncio.current_task() is mine
-        journal.entries.append(mine)
+        journal.entries.append(id(mine))
 
     runner.run_inside(nest(20), Context())
     assert len(set(journal.entries)) == 21

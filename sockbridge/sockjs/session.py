@@ -50,6 +50,10 @@ HIGH_WATER: Final = 64 * 1024
 ``send_buffer_limit`` where that is less."""
 
 
+QUIET_TIME: Final = 25.0
+"""Seconds after which a quiet session without heartbeats is looked at all the same."""
+
+
 class State(enum.Enum):
     """The states of a session, by the names of the WebSocket API."""
 
@@ -443,8 +447,9 @@ class Session:
             return False
         if self.has_heartbeat:
             self._beat(receiver, now)
-        if receiver.is_quiet and not self._has_written:
-            self.look_at = (self._quiet_since if self.has_heartbeat else now) + self._options.heartbeat_delay
+        if receiver.is_quiet:
+            quiet_since = self._quiet_since if self.has_heartbeat else now
+            self.look_at = quiet_since + (self._options.heartbeat_delay or QUIET_TIME)
         return False
 
     def forget(self) -> None:

@@ -626,6 +626,36 @@ def test_a_message_makes_a_heartbeat_needless() -> None:
     assert receiver.take_all() == [b'a["a"]', b"h"]
 
 
+def test_a_session_that_is_quiet_is_looked_at_when_its_heartbeat_is_due() -> None:
+    session, receiver = open_session(heartbeat_delay=25)
+    receiver.take_all()
+    receiver.is_quiet = True
+    session.look(100)
+    assert session.look_at == 125
+    session.send("a")
+    receiver.take_all()
+    assert session.look_at == 0
+
+
+def test_a_quiet_session_without_heartbeats_is_looked_at_seldom() -> None:
+    session, receiver = open_session(heartbeat_delay=0)
+    receiver.take_all()
+    receiver.is_quiet = True
+    session.look(100)
+    assert session.look_at == 125
+
+
+def test_a_look_between_the_goodbye_and_its_frame_puts_nothing_off() -> None:
+    session, receiver = open_session(heartbeat_delay=25)
+    receiver.take_all()
+    receiver.is_quiet = True
+    session.look(100)
+    session.close()
+    session.look(100.5)
+    receiver.take_all()
+    assert session.look_at == 0
+
+
 def test_a_new_receiver_starts_the_count_of_heartbeats_anew() -> None:
     session, first = open_session(heartbeat_delay=25, disconnect_delay=60)
     session.look(100)

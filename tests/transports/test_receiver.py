@@ -284,3 +284,19 @@ async def test_a_tls_peer_that_takes_nothing_is_given_up_as_well(name: str, cert
         client.wire.reset()
     finally:
         await runner.cleanup()
+
+
+@lasting
+async def test_a_client_that_closes_its_half_and_takes_nothing_leaves_no_connection(name: str) -> None:
+    """asyncio closes a transport when its buffer is empty, which it never will be."""
+    before = busy_tasks()
+    async with echo_server(write_timeout=0.3, disconnect_delay=0.3) as (url, endpoint, _):
+        client = await Client(url, name).connect()
+        await until(lambda: any(session.receiver is not None for session in endpoint.sessions))
+        (session,) = endpoint.sessions
+        running = busy_tasks() - before
+        await stall(session)
+        client.wire.writer.write_eof()
+        await until(lambda: len(endpoint) == 0)
+        await until(lambda: len(busy_tasks() - before) < len(running))
+        await client.close()

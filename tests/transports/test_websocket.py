@@ -6,6 +6,8 @@ import asyncio
 import json
 import logging
 import struct
+import tracemalloc
+import zlib
 
 import pytest
 
@@ -515,3 +517,55 @@ async def test_a_goodbye_behind_messages_that_wait_for_room_is_heard(name: str) 
         assert await handler.wait_for("on_closed") == [Close(1000, "")]
         assert [str(message)[0] for message in handler.values("on_message")] == ["0", "1", "2", "3"]
         assert "on_transport_error" not in handler.names()
+
+
+async def test_what_becomes_much_when_it_is_inflated_is_read_only_while_there_is_room() -> None:
+    """64 KiB that hold 60 MiB: the limit of what waits for a handler counts what comes out of it."""
+    limit, size, count = 256 * 1024, 256 * 1024, 240
+    compressor = zlib.compressobj(9, wbits=-15)
+    handler = GatedHandler()
+    async with echo_server(handler, websocket_compression=True, receive_buffer_limit=limit) as (url, _, _):
+        wire = await Wire.open(url)
+        fields = {
+            "Connection": "Upgrade",
+            "Upgrade": "websocket",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+            "Sec-WebSocket-Extensions": "permessage-deflate",
+        }
+        wire.request("GET", "/echo/websocket", headers=fields)
+        assert "permessage-deflate" in (await wire.read_head()).headers["Sec-WebSocket-Extensions"]
+        await handler.wait_for("on_connected")
+        tracemalloc.start()
+        try:
+            for _ in range(count):
+                deflated = compressor.compress(b"x" * size) + compressor.flush(zlib.Z_SYNC_FLUSH)
+                wire.send_frame(deflated[:-4], TEXT | 0x40)
+            await handler.wait_for("on_message")
+            for _ in range(100):
+                await asyncio.sleep(0)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak < 16 * size, "a few messages, not all of them"
+        handler.gate.set()
+        assert len(await handler.wait_for("on_message", count)) == count
+        await wire.close()
+
+
+@sockets
+async def test_a_client_that_pings_and_reads_nothing_is_given_up_after_write_timeout(name: str) -> None:
+    """Its pongs wait; its next heartbeat is far away."""
+    async with echo_server(write_timeout=0.3, heartbeat_delay=60) as (url, endpoint, handler):
+        client = Client(url, name)
+        await client.connect()
+        await handler.wait_for("on_connected")
+        (session,) = endpoint.sessions
+        session.look(asyncio.get_running_loop().time())
+        async with asyncio.timeout(GUARD):
+            while len(endpoint):
+                for _ in range(200):
+                    client.wire.send_frame(b"p" * 125, PING)
+                await asyncio.sleep(0.005)
+        await handler.wait_for("on_closed")
+        await client.close()

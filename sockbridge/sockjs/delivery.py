@@ -1,7 +1,7 @@
 """The inbound half of one session: its handler is called one call at a time, in order of arrival.
 
 An idle session runs ``on_message`` at once, within the call that brought the message: no queue, no task switch
-(``Run``). While a call runs, what arrives waits in line, up to ``receive_buffer_limit``; the task that runs the
+(``runner.py``). While a call runs, what arrives waits in line, up to ``receive_buffer_limit``; the task that runs the
 handler then empties the line. The end of the session waits in the same line, so ``on_closed`` is the last call.
 
 All calls of a session see one context (``contextvars``): a copy of the one in which it was opened.

@@ -32,7 +32,7 @@ class Peer:
     """Watches one connection; is told of each write, and asked now and then.
 
     Attributes:
-        has_got: to be set at each write, for which there was room: the peer has taken what was before.
+        was_written: to be set at each write, for which there was room: the peer has taken what was before.
         is_watched: something that was written may still be on its way.
     """
 
@@ -45,8 +45,8 @@ class Peer:
         "_transport",
         "_unacknowledged_at",
         "_write_timeout",
-        "has_got",
         "is_watched",
+        "was_written",
     )
 
     def __init__(self, transport: asyncio.Transport, protocol: web.RequestHandler, write_timeout: float) -> None:
@@ -58,7 +58,7 @@ class Peer:
         self._protocol = protocol
         self._write_timeout = self._patience = write_timeout
         self._connection = _tcp_connection(transport)
-        self.has_got = False
+        self.was_written = False
         self.is_watched = False
         self._stalled_at: float | None = None
         self._stalled_size = 0
@@ -75,8 +75,8 @@ class Peer:
         Args:
             now: seconds on a clock that never goes back.
         """
-        if self.has_got:
-            self.has_got = False
+        if self.was_written:
+            self.was_written = False
             self.is_watched = True
             self._stalled_at = None
         if not self._protocol.writing_paused:

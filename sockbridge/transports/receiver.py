@@ -150,7 +150,7 @@ class SocketReceiver:
                 return
             if frame or session.receiver is self:  # a raw websocket's goodbye has no frame
                 transport.write(self.encode(frame))
-                self.peer.has_got = True
+                self.peer.was_written = True
             if not session.has_more and self.room > 0:
                 return
         if session.receiver is not self:

@@ -178,7 +178,7 @@ class WebSocketReceiver(SocketReceiver):
             self.flush_when_drained()
         else:
             self._transport.write(websocket_frame(PONG, payload))
-            self.peer.has_got = True
+            self.peer.was_written = True
             self.session.look_soon()
 
     def _on_close(self, code: int, reason: str) -> None:
@@ -232,7 +232,7 @@ class WebSocketReceiver(SocketReceiver):
 
     def take_first(self) -> bytes:
         """The first frame as it is on the wire, to be written behind the handshake; empty if there is none."""
-        self.peer.has_got = True
+        self.peer.was_written = True
         frame = self.session.take_frame(FRAME_SIZE) if self.session.has_more else None
         return self.encode(frame) if frame else b""
 

@@ -1,7 +1,7 @@
 """The opening handshake of a websocket: what a client must ask for, and the answer 101.
 
 Knows: the headers of the handshake, extensions.
-Does not know: sessions, frames.
+Does not know: sessions, what frames say.
 Spec: RFC 6455, 4.2; RFC 7692, 7.1.
 """
 

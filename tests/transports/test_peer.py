@@ -64,7 +64,7 @@ def test_a_refilled_buffer_is_no_stall() -> None:
     peer = watch(transport)
     transport.fill(20_000)
     assert peer.fault(0) is None
-    peer.has_got = True
+    peer.was_written = True
     transport.fill(70_000)
     assert peer.fault(11) is None
 

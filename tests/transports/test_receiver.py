@@ -286,6 +286,23 @@ async def test_a_tls_peer_that_takes_nothing_is_given_up_as_well(name: str, cert
         await runner.cleanup()
 
 
+class Gusher(RecordingHandler):
+    """Sends 40 MB as soon as a client is there, without a look at whether it takes them."""
+
+    async def on_connected(self, session: Session) -> None:
+        await super().on_connected(session)
+        for _ in range(400):
+            session.send("x" * 100_000)
+
+
+@lasting
+async def test_a_burst_in_on_connected_meets_the_limit_like_any_other(name: str) -> None:
+    async with echo_server(Gusher()) as (url, _, handler), connected(url, name):
+        (close,) = await handler.wait_for("on_closed")
+        assert isinstance(close, Close)
+        assert close.code == 1008
+
+
 @lasting
 async def test_a_client_that_closes_its_half_and_takes_nothing_leaves_no_connection(name: str) -> None:
     """asyncio closes a transport when its buffer is empty, which it never will be."""

@@ -6,8 +6,9 @@ settled, and counted: calls of sockbridge's Python functions (a coroutine that g
 connection, callbacks, timers and tasks that sockbridge asks the loop for, and what it makes aiohttp and asyncio do.
 All exchanges of a workload must cost the same. ``tests/test_costs.py`` holds the limits.
 
-Read: per message, or per delivery where one message goes to many. A count is no time: a call may be cheap or dear. It
-tells that something was added to what every message goes through, which a time of a noisy machine cannot.
+Read: per message, per delivery where one message goes to many, or per session that comes and goes. A count is no time:
+a call may be cheap or dear. It tells that something was added to what every message goes through, which a time of a
+noisy machine cannot.
 
 Knows: endpoints, clients' bytes, the loop, the interpreter's profile hook.
 Does not know: which counts are wanted.
@@ -44,6 +45,9 @@ BURST: Final = 16
 """Messages that come in one read, or are published in one turn of the loop."""
 
 MESSAGE_SIZE: Final = 64
+
+ABSENCE: Final = 10.0
+"""Seconds after which a client that stays away is forgotten: more than ``disconnect_delay``."""
 
 WARM_UP: Final = 4
 """Exchanges before those that count: what is made once has been made then."""
@@ -102,6 +106,12 @@ class CountingLoop(asyncio.SelectorEventLoop):
     def feed(self, callback: Callable[[bytes], None], received: bytes) -> None:
         """Call ``callback`` in the next turn; what we do to feed the server does not count."""
         super().call_soon(callback, received)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, with the timers that end meanwhile; for a frozen clock."""
+        self._frozen_at += seconds
+        self.turn()
+        self.settle()
 
     def turn(self) -> None:
         """One turn: everything runs that can run now."""
@@ -252,6 +262,13 @@ class Stage:
         for each in received:
             self.loop.feed(connection.feed, each)
         self.loop.settle()
+
+    def leave(self, connection: Connection, *received: bytes) -> None:
+        """The client sends ``received`` and closes ``connection``."""
+        self.send(connection, *received)
+        connection.close()
+        self.loop.settle()
+        self.connections.remove(connection)
 
     def path(self) -> str:
         """The URL of a new session."""
@@ -457,6 +474,30 @@ def play_xhr_polling_echo(here: Stage) -> Play:
     return play
 
 
+def play_websocket_session(here: Stage) -> Play:
+    """A client comes, and says goodbye."""
+
+    def play() -> None:
+        client = websocket(here)
+        here.leave(client, bytes((0x88, 0x80)) + bytes(4))
+        expect(client, b"\x88\x02\x03\xe8")
+
+    return play
+
+
+def play_xhr_session(here: Stage) -> Play:
+    """A client polls once on a connection that others use as well, and stays away until it is forgotten."""
+    connection = here.connect()
+
+    def play() -> None:
+        here.send(connection, post(f"{here.path()}/xhr"))
+        expect(connection, b"o\n")
+        here.loop.advance(1)  # the clock notices that nobody polls
+        here.loop.advance(ABSENCE)
+
+    return play
+
+
 def play_stomp(here: Stage) -> Play:
     """A SEND, and the MESSAGE to all subscribers."""
     clients = [stomp_client(here) for _ in range(SUBSCRIBERS)]
@@ -523,6 +564,8 @@ WORKLOADS: Final = (
     ),
     Workload(name="xhr_streaming echo", open=play_xhr_streaming_echo, repeats=200),
     Workload(name="xhr polling echo", open=play_xhr_polling_echo, repeats=200),
+    Workload(name="new websocket session", open=play_websocket_session, repeats=600),
+    Workload(name="new xhr session", open=play_xhr_session, repeats=600),
     Workload(name="STOMP fan-out", open=play_stomp, receivers=SUBSCRIBERS, handler=broker, repeats=40),
 )
 
@@ -757,7 +800,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"there is no workload {unknown.pop()!r}")
     chosen = [each for each in WORKLOADS if not options.workloads or each.name in options.workloads]
     print(f"Python {platform.python_version()}, aiohttp {aiohttp.__version__}\n")
-    print(f"{'per message or delivery':32}  calls   writes callbacks  timers   tasks  of all: calls callbacks")
+    print(f"{'per message or session':32}  calls   writes callbacks  timers   tasks  of all: calls callbacks")
     for workload in chosen:
         show(workload, cost_of(workload), with_functions=bool(options.workloads))
     if options.memory:

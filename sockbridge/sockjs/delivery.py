@@ -30,6 +30,8 @@ logger = logging.getLogger("sockbridge.sockjs")
 MESSAGE_OVERHEAD: Final = 64
 """What a waiting message costs besides its own length, so that empty ones cannot fill the memory."""
 
+NOTHING: Final[Iterator[Message]] = iter(())
+
 
 def weight(message: Message) -> int:
     """What ``message`` counts against ``receive_buffer_limit``."""
@@ -53,19 +55,17 @@ class Delivery:
         "_handler",
         "_is_busy",
         "_is_deaf",
+        "_is_ending",
         "_limit",
         "_line",
         "_line_size",
-        "_on_message",
         "_on_room",
         "_on_told",
         "_rest",
         "_room",
-        "_run",
-        "_run_inside",
-        "_run_soon",
         "_runner",
         "_session",
+        "_task",
         "_waiting",
         "_was_connected",
         "is_told",
@@ -87,32 +87,30 @@ class Delivery:
         """
         self._session = session
         self._handler = handler
-        self._on_message = handler.on_message
         self._limit = limit
-        self._run = runner.run
-        self._run_inside = runner.run_inside
-        self._run_soon = runner.run_soon
+        self._runner = runner
         self._on_told = on_told
         self._context = copy_context()
         self._is_busy = False
         self._is_deaf = False  # the application has closed: what still comes in is dropped
+        self._is_ending = False  # nothing runs, and the handler is about to be told the end
         self._was_connected = False
         self._end: tuple[Close, RemoteError | None] | None = None
-        self._line: deque[Message] = deque()
-        self._rest: Iterator[Message] = iter(())  # what was brought together with the message that is being handled
+        self._line: deque[Message] | None = None
+        self._rest = NOTHING  # what was brought together with the message that is being handled
         self._line_size = 0
         self._gate: asyncio.Lock | None = None
         self._room: asyncio.Event | None = None
         self._on_room: Callable[[], None] | None = None
         self._waiting = 0
-        self._runner: asyncio.Task[Any] | None = None
+        self._task: asyncio.Task[Any] | None = None
         self.is_told = False
         self.unheard = 0
 
     def open(self) -> None:
         """Call ``on_connected``; what comes in meanwhile waits for it."""
         self._is_busy = self._was_connected = True
-        self._runner = self._run_inside(self._open(), self._context)
+        self._task = self._runner.run_inside(self._open(), self._context)
 
     def deliver(self, messages: Sequence[Message]) -> bool:
         """Call ``on_message`` for each, here and now; behind a call that runs, put them in line instead.
@@ -126,7 +124,7 @@ class Delivery:
             self._enqueue(messages)
             return self._line_size <= self._limit
         self._is_busy = True
-        runner = self._run(self._call(messages), self._context)
+        runner = self._runner.run(self._call(messages), self._context)
         return runner is None or self._wait_behind(runner)
 
     async def accept(self, messages: Sequence[Message]) -> None:
@@ -141,13 +139,13 @@ class Delivery:
             self._enqueue(messages)
             return
         self._is_busy = True
-        runner = self._run_inside(self._call(messages), self._context)
+        runner = self._runner.run_inside(self._call(messages), self._context)
         if runner is not None:
             self._wait_behind(runner)
 
     def _wait_behind(self, runner: asyncio.Task[None]) -> bool:
         # The call waits for something: what came with its message stands in line from now on, and is weighed.
-        self._runner = runner
+        self._task = runner
         self._enqueue(list(self._rest))
         return self._line_size <= self._limit
 
@@ -171,9 +169,9 @@ class Delivery:
             self._is_deaf = True
             self._drop_line()
         if not self._is_busy:
-            self._is_busy = True
-            self._runner = None
-            self._run_soon(self._settle(), self._context)
+            self._is_busy = self._is_ending = True
+            self._task = None
+            self._runner.run_soon(self._settle(), self._context)
 
     def is_idle(self) -> bool:
         """True if no call runs and none waits."""
@@ -181,18 +179,18 @@ class Delivery:
 
     def overrule(self) -> None:
         """A call has run for too long after the end of the session: tell the end beside it."""
-        if not self.is_told and self._end is not None:
+        if not self.is_told and not self._is_ending and self._end is not None:
             self._is_deaf = True
             self._drop_line()
-            self._run_soon(self._tell_end(), self._context)
+            self._runner.run_soon(self._tell_end(), self._context)
 
     def cancel(self) -> None:
         """The server stops and has no more time for the call that runs."""
-        if self._is_busy and self._runner is not None:
-            self._runner.cancel()
+        if self._is_busy and self._task is not None:
+            self._task.cancel()
 
     async def _call(self, messages: Sequence[Message]) -> None:
-        session, on_message = self._session, self._on_message
+        session, on_message = self._session, self._handler.on_message
         self._rest = rest = iter(messages)
         try:
             for message in rest:
@@ -214,12 +212,15 @@ class Delivery:
             self._fail("on_connected", error)
         finally:
             self._is_busy = False
-        await self._settle()
+        if self._line or self._end is not None:
+            await self._settle()
 
     def _enqueue(self, messages: Sequence[Message]) -> None:
         if self._is_deaf:
             self.unheard += len(messages)
             return
+        if self._line is None:
+            self._line = deque()
         self._line.extend(messages)
         self._line_size += sum(map(weight, messages))
 
@@ -239,13 +240,14 @@ class Delivery:
     async def _settle(self) -> None:
         # Empties the line; then, if the session has ended, tells the handler.
         self._is_busy = True
-        self._runner = asyncio.current_task()
+        self._task = asyncio.current_task()
         try:
             await self._empty_line()
             if self._end is not None:
                 await self._tell_end()
         finally:
             self._is_busy = False
+            self._task = None  # the runner sees who holds on to its task
         if self.is_told and self._on_told is not None:
             self._on_told(self._session)
 
@@ -256,7 +258,7 @@ class Delivery:
                 self._line_size -= weight(message)
                 if self._line_size <= self._limit:
                     self._tell_room()
-                await self._on_message(self._session, message)
+                await self._handler.on_message(self._session, message)
         except (Exception, asyncio.CancelledError) as error:
             self._fail("on_message", error)
 
@@ -294,8 +296,10 @@ class Delivery:
         logger.error("session %s: the handler failed in %s", self._session.id, name, exc_info=error)
 
     def _drop_line(self) -> None:
-        self.unheard += len(self._line) + sum(1 for _ in self._rest)
-        self._line.clear()
+        self.unheard += sum(1 for _ in self._rest)
+        if self._line:
+            self.unheard += len(self._line)
+            self._line.clear()
         self._line_size = 0
         self._tell_room()
 

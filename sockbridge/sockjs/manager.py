@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 from weakref import WeakSet
 
-from ..errors import ConnectionLost, EndpointClosed, RemoteError, TooManySessions
+from ..errors import ConnectionLost, EndpointClosed, Refused, RemoteError, TooManySessions
 from ..options import Options
 from .delivery import Delivery
 from .framing import EXPIRED, FRAMED, Close, CloseCode, Framing, Message
@@ -76,10 +76,11 @@ class SessionManager:
         self.counters = Counters()
         self._live: dict[Session, Delivery] = {}
         self._by_id: dict[str, Session] = {}
-        self._ids: dict[Session, str] = {}
         self._connections: set[Cuttable] = set()
         self._runner = Runner()
+        self._ended, self._told = self._on_ending, self._forget_if_over  # bound once, not for each session
         self._overdue: WeakSet[Delivery] = WeakSet()  # calls that run although their session is forgotten
+        self._is_refusing = False
         self._clock: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
 
@@ -168,18 +169,17 @@ class SessionManager:
             EndpointClosed: the server is stopping, or has not been started.
         """
         if self._clock is None:
-            self.counters.refused += 1
-            raise EndpointClosed("the endpoint is not running: the application is shutting down or has not started")
+            raise self._refusal(
+                EndpointClosed("the endpoint is not running: the application is shutting down or has not started")
+            )
         if len(self._live) >= self.options.max_sessions:
-            self.counters.refused += 1
-            raise TooManySessions(f"max_sessions ({self.options.max_sessions}) are open")
-        session = Session(secrets.token_hex(8), handshake, self.options, framing, self._on_ending)
+            raise self._refusal(TooManySessions(f"max_sessions ({self.options.max_sessions}) are open"))
+        session = Session(secrets.token_hex(8), handshake, self.options, framing, self._ended, url_id)
         limit = self.options.receive_buffer_limit
         handler = self.handlers.make()
-        self._live[session] = Delivery(session, handler, limit, self._runner, self._forget_if_over)
+        self._live[session] = Delivery(session, handler, limit, self._runner, self._told)
         if url_id is not None:
             self._by_id[url_id] = session
-            self._ids[session] = url_id
         return session
 
     def find(self, url_id: str) -> Session | None:
@@ -264,9 +264,8 @@ class SessionManager:
         delivery.overrule()
         if not delivery.is_idle():
             self._overdue.add(delivery)
-        url_id = self._ids.pop(session, None)
-        if url_id is not None:
-            del self._by_id[url_id]
+        if session.url_id is not None:
+            del self._by_id[session.url_id]
         self.counters.unheard += delivery.unheard
         if session.undelivered:
             self.counters.undelivered += session.undelivered
@@ -276,6 +275,8 @@ class SessionManager:
 
     def look(self, now: float) -> None:
         """See to heartbeats, silent peers and clients that stayed away; the clock calls it every tick."""
+        if self._is_refusing and len(self._live) < 0.9 * self.options.max_sessions:
+            self._is_refusing = False
         for session, delivery in list(self._live.items()):
             if session.look_at > now:
                 continue
@@ -298,6 +299,14 @@ class SessionManager:
 
     # Private.
 
+    def _refusal(self, reason: Refused) -> Refused:
+        # Counted each time, logged once, until there is room again.
+        self.counters.refused += 1
+        if not self._is_refusing:
+            self._is_refusing = True
+            logger.warning("new sessions are refused: %s", reason)
+        return reason
+
     def _on_ending(self, session: Session, close: Close, error: RemoteError | None, *, is_ours: bool) -> None:
         if close.clean:
             self.counters.closed += 1
@@ -314,7 +323,7 @@ class SessionManager:
 
     def _is_over(self, session: Session) -> bool:
         # Nobody asks again for the close frame of a websocket, so its session need not wait for that.
-        if session.is_open or session.receiver is not None or session in self._ids:
+        if session.is_open or session.receiver is not None or session.url_id is not None:
             return False
         delivery = self._live.get(session)
         return delivery is not None and delivery.is_told

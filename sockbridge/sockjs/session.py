@@ -124,6 +124,7 @@ class Session:
 
     Attributes:
         id: random, made by the server, fit for logs. Not the id in the URL, which is the client's secret.
+        url_id: that one, by which HTTP requests find the session; None for a websocket. Not for logs.
         handshake: the request that opened the session.
         framing: ``FRAMED``, or ``RAW`` on a raw websocket, where ``bytes`` may be sent as well.
         buffered: bytes of messages that wait for the client.
@@ -163,6 +164,7 @@ class Session:
         "messages",
         "receiver",
         "undelivered",
+        "url_id",
     )
 
     def __init__(
@@ -172,8 +174,10 @@ class Session:
         options: Options,
         framing: Framing = FRAMED,
         on_ending: OnEnding | None = None,
+        url_id: str | None = None,
     ) -> None:
         self.id = id
+        self.url_id = url_id
         self.handshake = handshake
         self.undelivered = 0
         self.buffered = 0

@@ -139,8 +139,8 @@ class Transport:
             if session is None:
                 try:
                     session = self.manager.create(self.admission.handshake(request, principal), url_id=url_id)
-                except Refused as refused:
-                    raise Refusal(self.unavailable(request, refused)) from None
+                except Refused:
+                    raise Refusal(self.unavailable(request)) from None
                 return session
         if self.options.authenticate is not None:
             await self._check_owner(request, session)
@@ -212,9 +212,8 @@ class Transport:
             raise Refusal(self.admission.error(request, 500, fault + "\n"))
         return name
 
-    def unavailable(self, request: web.Request, refused: Refused) -> web.Response:
+    def unavailable(self, request: web.Request) -> web.Response:
         """503: the server has no room, or stops."""
-        logger.warning("refused a new session: %s", refused)
         response = self.admission.error(request, 503, "Service unavailable.\n")
         response.headers["Retry-After"] = "5"
         return response

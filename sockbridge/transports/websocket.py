@@ -378,8 +378,8 @@ class WebSocketTransport(Transport):
         subprotocol = self._agree(request)
         try:
             session = self.manager.create(self.admission.handshake(request, principal, subprotocol), self.framing)
-        except Refused as refused:
-            raise Refusal(self.unavailable(request, refused)) from None
+        except Refused:
+            raise Refusal(self.unavailable(request)) from None
         try:
             response = self._upgrade(request, subprotocol)
             is_sent = is_watched(request)  # or it leaves together with the first frame

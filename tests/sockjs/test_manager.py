@@ -173,6 +173,30 @@ async def test_above_max_sessions_new_ones_are_refused_and_the_others_stay() -> 
         await connect(manager)
 
 
+async def test_a_full_house_is_logged_once_until_there_is_room_again(caplog: pytest.LogCaptureFixture) -> None:
+    async with running(RecordingHandler(), max_sessions=10) as manager:
+        there = [await connect(manager) for _ in range(10)]
+
+        def refuse(count: int) -> list[str]:
+            caplog.clear()
+            for _ in range(count):
+                with pytest.raises(TooManySessions):
+                    manager.create(make_handshake())
+            return caplog.messages
+
+        full = ["new sessions are refused: max_sessions (10) are open"]
+        assert refuse(1000) == full
+        manager.look(0)
+        assert refuse(1) == []
+        for session, _ in there[:2]:
+            manager.forget(session)
+        manager.look(0)
+        await connect(manager)
+        await connect(manager)
+        assert refuse(2) == full
+        assert manager.counters.refused == 1003
+
+
 async def test_sessions_lists_the_open_ones_oldest_first() -> None:
     async with running(RecordingHandler()) as manager:
         first, _ = await connect(manager)

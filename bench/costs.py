@@ -49,6 +49,9 @@ MESSAGE_SIZE: Final = 64
 ABSENCE: Final = 10.0
 """Seconds after which a client that stays away is forgotten: more than ``disconnect_delay``."""
 
+SILENCE: Final = 26.0
+"""Seconds after which a heartbeat is due: more than ``heartbeat_delay``."""
+
 WARM_UP: Final = 4
 """Exchanges before those that count: what is made once has been made then."""
 
@@ -485,6 +488,20 @@ def play_websocket_session(here: Stage) -> Play:
     return play
 
 
+def play_heartbeat(here: Stage) -> Play:
+    """Nothing is said until a ping is due; the client answers it."""
+    client = websocket(here)
+    here.loop.advance(1)  # the clock sees that nothing was written
+
+    def play() -> None:
+        here.loop.advance(SILENCE)
+        expect(client, b"\x89\0")
+        here.send(client, bytes((0x8A, 0x80)) + bytes(4))
+        here.loop.advance(1)
+
+    return play
+
+
 def play_xhr_session(here: Stage) -> Play:
     """A client polls once on a connection that others use as well, and stays away until it is forgotten."""
     connection = here.connect()
@@ -564,6 +581,7 @@ WORKLOADS: Final = (
     ),
     Workload(name="xhr_streaming echo", open=play_xhr_streaming_echo, repeats=200),
     Workload(name="xhr polling echo", open=play_xhr_polling_echo, repeats=200),
+    Workload(name="websocket heartbeat", open=play_heartbeat),
     Workload(name="new websocket session", open=play_websocket_session, repeats=600),
     Workload(name="new xhr session", open=play_xhr_session, repeats=600),
     Workload(name="STOMP fan-out", open=play_stomp, receivers=SUBSCRIBERS, handler=broker, repeats=40),

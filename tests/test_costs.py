@@ -37,7 +37,8 @@ LIMITS: Final = {
     "broadcast, 16 in a turn": Limits(calls=4241, writes=100, callbacks=1),
     "xhr_streaming echo": Limits(calls=37, writes=2, callbacks=1),
     "xhr polling echo": Limits(calls=66, writes=2, callbacks=1),
-    "new websocket session": Limits(calls=119, writes=2, callbacks=4),
+    "websocket heartbeat": Limits(calls=40, writes=1, callbacks=1, timers=2),
+    "new websocket session": Limits(calls=114, writes=2, callbacks=4),
     "new xhr session": Limits(calls=77, writes=1, callbacks=1, timers=2),
     "STOMP fan-out": Limits(calls=1173, writes=100, callbacks=1),
 }

@@ -121,15 +121,17 @@ class WebSocketReceiver(SocketReceiver):
         self._feed(received)
         for kind, payload, extra in messages:
             if kind is not TEXT_MESSAGE and kind is not BINARY_MESSAGE:
-                self._deliver(incoming)  # what came before it comes first
-                incoming = []
+                if incoming:  # what came before it comes first
+                    self._deliver(incoming)
+                    incoming = []
                 self._on_control(kind, payload, extra)
             elif not self._is_deaf:
                 try:
                     incoming += self._parse(payload) if kind is TEXT_MESSAGE else self._wire.parse_binary(payload)
                 except ProtocolError as error:
-                    self._deliver(incoming)
-                    incoming = []
+                    if incoming:
+                        self._deliver(incoming)
+                        incoming = []
                     self._refuse(error)
         messages.clear()
         if incoming:

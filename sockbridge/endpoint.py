@@ -87,7 +87,8 @@ class Endpoint:
         admission = Admission(options)
         served = [kind(self._manager, admission, options) for kind in transports if _is_served(kind, options)]
         self._sockets = [transport for transport in served if isinstance(transport, WebSocketTransport)]
-        has_websocket = any(transport.is_websocket for transport in served)
+        # A raw websocket is none for SockJS clients: it is at another URL.
+        has_websocket = any(transport.is_websocket and transport.path is None for transport in served)
         self._resource = EndpointResource(prefix, served, Pages(options, admission, websocket=has_websocket))
 
     def add_to(self, app: web.Application) -> None:

@@ -35,6 +35,13 @@ def make_app(prefix: str = "/echo", handler: Any = None, **options: Any) -> tupl
 # Shapes of applications.
 
 
+async def test_a_raw_websocket_alone_is_not_offered_to_sockjs_clients() -> None:
+    """They would ask for ``/{server}/{session}/websocket``, which is not there."""
+    app, _, _ = make_app("/echo", transports=["websocket-raw", "xhr", "xhr_send"])
+    async with serve(app) as base:
+        assert json.loads((await fetch(f"{base}/echo/info"))[1])["websocket"] is False
+
+
 async def test_endpoints_of_one_application_know_nothing_of_each_other() -> None:
     """An id of one is unknown to the other; each has its handler, options and counters."""
     app, one, first = make_app("/one")

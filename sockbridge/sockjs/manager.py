@@ -22,7 +22,7 @@ from weakref import WeakSet
 from ..errors import ConnectionLost, EndpointClosed, Refused, RemoteError, TooManySessions
 from ..options import Options
 from .delivery import Delivery
-from .framing import EXPIRED, FRAMED, Close, CloseCode, Framing, Message
+from .framing import EXPIRED, FRAMED, INTERRUPTED, Close, CloseCode, Framing, Message
 from .handler import HandlerFactory, HandlerSource
 from .handshake import Handshake
 from .runner import Runner
@@ -247,13 +247,20 @@ class SessionManager:
         delivery = self._live.get(session)
         return delivery is None or delivery.has_room(on_room)
 
-    async def accept(self, session: Session, messages: Sequence[Message]) -> None:
-        """Hand in what a request brought, without waiting for the handler unless too much waits already."""
+    async def accept(self, session: Session, messages: Sequence[Message]) -> bool:
+        """Hand in what a request brought, without waiting for the handler unless too much waits already.
+
+        Returns:
+            False if the client's connection has been cut: nothing that comes now is delivered, and it is to know.
+            Where this side has closed the session the client is about to hear the close code instead.
+        """
         delivery = self._live.get(session)
         if delivery is None or not session.is_open:
             self.drop(messages)
-        elif messages:
+            return session.close_info not in (INTERRUPTED, EXPIRED)
+        if messages:
             await delivery.accept(messages)
+        return True
 
     def forget(self, session: Session) -> None:
         """Nobody will find ``session`` any more. May be called twice."""

@@ -17,7 +17,7 @@ from aiohttp.http_exceptions import ContentEncodingError
 from ..errors import ConnectionLost, MessageTooBig, ProtocolError
 from ..options import Options
 from ..sockjs.framing import decode_body
-from .base import Transport, logger
+from .base import Refusal, Transport, logger
 
 LINGER: Final = 2.0
 """Seconds for which the rest of a refused body is read and thrown away."""
@@ -60,7 +60,8 @@ class SendingTransport(Transport):
             with self.manager.holding(upload):
                 return await self._refuse(upload, request, error)
         session = await self.find(request)
-        await self.manager.accept(session, messages)
+        if not await self.manager.accept(session, messages):
+            raise Refusal(self.admission.error(request, 404, "Session not found.\n"))
         return self.answer(request)
 
     async def _refuse(self, upload: Upload, request: web.Request, error: Exception) -> web.Response:

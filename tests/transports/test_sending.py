@@ -315,3 +315,17 @@ async def test_messages_after_the_application_has_closed_are_taken_and_counted()
         assert await client.frame() == 'c[3456,"enough"]'
         assert endpoint.counters.unheard == 1
         assert "on_message" not in handler.names()
+
+
+async def test_messages_after_the_connection_was_cut_are_refused_so_that_the_client_knows() -> None:
+    """A 204 would say that they are in line."""
+    async with echo_server() as (url, endpoint, handler), connected(url, "xhr_streaming") as (client,):
+        await handler.wait_for("on_connected")
+        await client.close()
+        await handler.wait_for("on_closed")
+        for body in (b'["late"]', b"[]"):
+            head, _ = await client.post(body)
+            assert head.status == 404
+            assert head.headers["Access-Control-Allow-Origin"]
+        assert endpoint.counters.unheard == 1
+        assert "on_message" not in handler.names()

@@ -10,6 +10,7 @@ Does not know: sessions, requests, frames; an exception carries strings and numb
     │   ├── InvalidOption           mount() was given a value that is not allowed
     │   ├── InvalidCloseCode        close() was given a code that may not go on the wire
     │   ├── InvalidController       STOMP: a mapped function has a signature that cannot be served
+    │   ├── InvalidFrame            STOMP client: a frame that cannot be said, or means nothing
     │   └── SessionClosed           waited for a session that has ended
     ├── RemoteError                 the client's or the network's fault; never raised at the application,
     │   │                           but handed to its on_transport_error
@@ -29,6 +30,16 @@ Does not know: sessions, requests, frames; an exception carries strings and numb
     │       ├── UnknownDestination  nobody serves it
     │       ├── PayloadInvalid      its body or headers are not of the types that the handler wants
     │       └── HandlerFailed       the handler raised an exception
+    ├── ClientError                 a client of ours: the server or the network failed it; raised at its caller
+    │   ├── ConnectFailed           there is no connection; `failures` says why, transport by transport
+    │   │   └── NotSockJS           what answers at this URL is no SockJS server
+    │   ├── SessionLost             the connection broke; `in_doubt` says which messages may not have arrived
+    │   │   └── InDoubt             STOMP: it broke before the server confirmed this one
+    │   ├── StompError              STOMP: the server sent an ERROR, and the connection ended
+    │   │   └── LoginRefused        it was the answer to CONNECT
+    │   ├── ReceiptTimeout          STOMP: the server did not confirm in time; the connection stays
+    │   ├── StaleMessage            STOMP: what is to be acknowledged came by a connection that is gone
+    │   └── BadPayload              STOMP: the body of a message is not what the application reads it as
     └── Refused                     the server's answer to a request or receiver that it does not serve
         ├── SessionBusy             another receiver is attached (the client is told 2010)
         ├── TooManySessions         max_sessions are open
@@ -37,6 +48,9 @@ Does not know: sessions, requests, frames; an exception carries strings and numb
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 
 class SockbridgeError(Exception):
@@ -57,6 +71,11 @@ class InvalidCloseCode(UsageError, ValueError):
 
 class InvalidController(UsageError, TypeError):
     """A function is mapped whose parameters cannot be served, or under a destination that is taken."""
+
+
+class InvalidFrame(UsageError, ValueError):
+    """A STOMP client of ours is to send what cannot be said: a header with a line's end in 1.0, octets over SockJS; or
+    what means nothing: the ACK of a message that needs none. Nothing was sent."""
 
 
 class SessionClosed(UsageError):
@@ -187,6 +206,104 @@ class HandlerFailed(Unserved):
     """A controller raised an exception, and no exception handler is declared for it."""
 
 
+class ClientError(SockbridgeError):
+    """The server or the network failed a client of ours; raised at whoever uses the client."""
+
+
+class ConnectFailed(ClientError):
+    """There is no connection. The text says what was found and what to try.
+
+    Attributes:
+        failures: why each transport that was tried did not work, in the order of trying; empty if none was tried.
+    """
+
+    def __init__(self, text: str, failures: Mapping[str, str] = MappingProxyType({})) -> None:
+        super().__init__(text)
+        self.failures = failures
+
+
+class NotSockJS(ConnectFailed):
+    """What answers at this URL is no SockJS server."""
+
+
+class SessionLost(ClientError):
+    """The connection broke without a goodbye.
+
+    Attributes:
+        in_doubt: messages that were on their way: some of them may have arrived, in order, the others not.
+        undelivered: messages that waited behind them; none of these has left.
+    """
+
+    def __init__(
+        self, text: str, in_doubt: Sequence[str | bytes] = (), undelivered: Sequence[str | bytes] = ()
+    ) -> None:
+        super().__init__(text)
+        self.in_doubt = tuple(in_doubt)
+        self.undelivered = tuple(undelivered)
+
+
+class InDoubt(SessionLost):
+    """The connection broke before the server confirmed this frame: it may have been served, or not.
+
+    It is not sent again by itself. The client may have connected again meanwhile (``reconnect``).
+
+    Attributes:
+        in_doubt: the body of a SEND; empty for other frames.
+    """
+
+
+class StompError(ClientError):
+    """The server sent an ERROR, and the connection ended by it. Raised at everybody who waits for something.
+
+    Its text is fit for a log: one line, not too long, what cannot be printed escaped. The attributes hold what came.
+
+    Attributes:
+        message: the fault in a few words; may be empty.
+        body: more of it; may be empty.
+        headers: all of them.
+        is_this_frame: its ``receipt-id`` names the frame of the call that raises it, so that was not served. False: it
+            names another one, or none, and what became of this frame is not known.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        body: str = "",
+        headers: Mapping[str, str] = MappingProxyType({}),
+        *,
+        is_this_frame: bool = False,
+    ) -> None:
+        super().__init__(_one_line(f"{message[:500]}: {body[:500]}" if body else message[:500]))
+        self.is_this_frame = is_this_frame
+        self.message = message
+        self.body = body
+        self.headers = headers
+
+
+class LoginRefused(StompError):
+    """The answer to CONNECT was an ERROR. Trying again with the same login is of no use."""
+
+
+class ReceiptTimeout(ClientError):
+    """The server did not confirm a frame within ``timeout``, or took nothing for so long.
+
+    Attributes:
+        was_sent: False: there was no room for the frame, and it never left. True: it may still be served.
+    """
+
+    def __init__(self, text: str, *, was_sent: bool = True) -> None:
+        super().__init__(text)
+        self.was_sent = was_sent
+
+
+class StaleMessage(ClientError):
+    """A message came by a connection that is gone: nobody waits for its ACK, and a queue gives it out again."""
+
+
+class BadPayload(ClientError):
+    """The body of a message is no text, no JSON, or not of the type that is asked for."""
+
+
 class Refused(SockbridgeError):
     """The server does not serve this request or receiver; nothing else is touched by it."""
 
@@ -209,3 +326,8 @@ class QueueFull(Refused):
     A client is told by ERROR, and its connection ends. ``messaging.send`` raises it: try again later, or raise the
     limit.
     """
+
+
+def _one_line(text: str) -> str:
+    # What a server wrote cannot end the line of a log, or colour a terminal.
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)

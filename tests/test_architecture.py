@@ -20,8 +20,14 @@ PACKAGE = Path(sockbridge.__file__).parent
 FACE = "__init__"
 STOMP_FACE = "stomp/__init__"
 TESTING_FACE = "testing/__init__"
-FACES = {FACE, STOMP_FACE, TESTING_FACE}
+CLIENT_FACE = "client/__init__"
+STOMP_CLIENT_FACE = "client/stomp/__init__"
+COMPAT_FACE = "compat/sockjs/__init__"
+FACES = {FACE, STOMP_FACE, TESTING_FACE, CLIENT_FACE, STOMP_CLIENT_FACE, COMPAT_FACE}
 SHELF = "transports/__init__"
+
+OUTER = ("client/", "compat/", "doctor/", "testing/", "cli", "__main__")
+"""Beginnings of the names of files that stand beside the server or on top of it: nothing of the server imports them."""
 
 MAY_IMPORT: dict[str, str] = {
     # file: the files of sockbridge that it may import, the lower rooms first
@@ -166,6 +172,27 @@ MAY_IMPORT: dict[str, str] = {
         "stomp/broker/presence stomp/controllers/arguments "
         "stomp/controllers/mapping stomp/counters stomp/messaging stomp/server stomp/tcp"
     ),
+    "client/faults": "",
+    "client/handshake": "",
+    "client/address": "errors",
+    "client/backoff": "errors",
+    "client/frames": "errors sockjs/framing",
+    "client/info": "errors client/faults client/address",
+    "client/options": "errors sockjs/framing client/backoff",
+    "client/outbox": "sockjs/framing",
+    "client/carrier": "errors sockjs/framing client/frames client/options",
+    "client/http": "sockjs/framing client/faults client/address client/frames client/carrier",
+    "client/session": "errors sockjs/framing client/frames client/options client/outbox client/carrier",
+    "client/websocket": "sockjs/framing client/faults client/handshake client/address client/frames client/carrier",
+    "client/lines": "client/frames client/carrier client/http",
+    "client/xhr_polling": "client/frames client/carrier client/http",
+    "client/eventsource": "client/frames client/carrier client/lines",
+    "client/xhr_streaming": "client/frames client/carrier client/lines",
+    "client/connecting": (
+        "errors client/address client/backoff client/info client/options client/carrier client/session "
+        "client/websocket client/xhr_polling client/eventsource client/xhr_streaming"
+    ),
+    CLIENT_FACE: "client/backoff client/options client/session client/connecting",
     "testing/loop": "",
     "testing/stomp_client": (
         "errors sockjs/framing sockjs/handshake stomp/frame stomp/codec stomp/connection stomp/server"
@@ -173,8 +200,8 @@ MAY_IMPORT: dict[str, str] = {
     "testing/stage": (
         "stomp/frame stomp/policy stomp/broker/base stomp/broker/history stomp/server testing/loop testing/stomp_client"
     ),
-    "testing/queue_contract": "stomp/frame testing/stage testing/stomp_client",
-    "testing/topic_contract": "stomp/frame stomp/broker/history testing/stage testing/stomp_client",
+    "testing/queue_contract": "stomp/frame testing/stomp_client testing/stage",
+    "testing/topic_contract": "stomp/frame stomp/broker/history testing/stomp_client testing/stage",
     "testing/broker_contract": "testing/queue_contract testing/topic_contract",
     TESTING_FACE: (
         "testing/loop testing/stomp_client testing/stage testing/queue_contract testing/topic_contract "
@@ -193,33 +220,39 @@ PURE = {
     "stomp/broker/base", "stomp/broker/options", "stomp/broker/holding", "stomp/broker/queues", "stomp/broker/history",
     "stomp/broker/durable", "stomp/broker/presence", "stomp/broker/temporary", "stomp/broker/headers",
     "stomp/broker/replay",
+    "client/backoff", "client/frames", "client/stomp/outgoing", "client/stomp/place",
+    "compat/sockjs/exceptions", "compat/sockjs/protocol", "compat/sockjs/session",
+    "doctor/findings", "doctor/remedies", "doctor/report",
 }  # fmt: skip
 """Files without loop, clock and chance: what they need of those is passed in."""
 
 KNOWS_THE_LOOP = {
     "sockjs/session", "sockjs/handler", "sockjs/delivery", "sockjs/runner", "sockjs/manager",
     "stomp/tasks", "stomp/broker/pacing", "stomp/broker/distribution", "stomp/broker/embedded",
-    "stomp/server", "stomp/tcp", "testing/loop", "testing/stage", "testing/stomp_client",
+    "stomp/server", "stomp/tcp",
 }  # fmt: skip
-"""Files below the transports that may import asyncio; ``session`` only to let a coroutine wait."""
+"""Files of the server below the transports that may import asyncio; ``session`` only to let a coroutine wait."""
 
 PASSIVE_ASYNCIO = {"Event", "sleep"}
 
 KNOWS_THE_CLOCK = {
     "sockjs/manager", "pages", "transports/answer", "transports/headers",
     "stomp/server", "stomp/tcp", "stomp/users",
-    "stomp/broker/pacing", "stomp/broker/embedded", "testing/loop",
+    "stomp/broker/pacing", "stomp/broker/embedded",
 }  # fmt: skip
-"""Files that may ask for the time or for chance: they hand it on to the others. (``stomp/users`` names the type of
-a moment, and asks for none.)"""
+"""Files of the server that may ask for the time or for chance: they hand it on to the others. (``stomp/users`` names
+the type of a moment, and asks for none.)"""
 
 CLOCKS = {"time", "datetime", "random", "secrets", "uuid"}
 
 CONTAINS_ERRORS = {
     "sockjs/delivery", "sockjs/runner", "sockjs/manager", "transports/compiled_reader",
     "stomp/commands", "stomp/controllers/dispatcher", "stomp/events", "stomp/interceptors", "stomp/server",
+    "client/session", "client/stomp/client", "compat/sockjs/bridge", "cli",
 }  # fmt: skip
-"""Files that catch whatever others raise: the handler's calls; what a coroutine raises or is to be told, only to hand
+"""Files that catch whatever others raise: the handler's calls, here and in the style of the package ``sockjs``; what an
+application does when a client of ours has connected again; what nobody expected in the command, to say it in a
+sentence; what a coroutine raises or is to be told, only to hand
 it on; the handler's ``on_stop``, and a third party's receiver; whatever another version of aiohttp may do; of STOMP
 what authentication and policy call, controllers, events, interceptors, brokers, and a third party's carrier."""
 
@@ -228,6 +261,11 @@ MAX_CODE_LINES = 350
 
 def files() -> list[str]:
     return sorted(path.relative_to(PACKAGE).with_suffix("").as_posix() for path in PACKAGE.rglob("*.py"))
+
+
+def is_outer(file: str) -> bool:
+    """Beside the server, or on top of it, and not pure: it may ask for the time."""
+    return file.startswith(OUTER) and file not in PURE
 
 
 def source(file: str) -> str:
@@ -362,16 +400,22 @@ def test_imports_draw_no_circle() -> None:
 
 def test_only_the_upper_rooms_know_aiohttp() -> None:
     users = {file for file in files() if "aiohttp" in outer_imports(file, source(file))}
-    assert users <= {"endpoint", "pages"} | {file for file in files() if file.startswith("transports/")}
+    assert users <= {"endpoint", "pages"} | {file for file in files() if file.startswith(("transports/", *OUTER))}
     assert not users & (PURE | KNOWS_THE_LOOP)
 
 
 def test_only_the_endpoint_knows_yarl() -> None:
-    assert {file for file in files() if "yarl" in outer_imports(file, source(file))} == {"endpoint"}
+    server = [file for file in files() if not file.startswith(OUTER)]
+    assert {file for file in server if "yarl" in outer_imports(file, source(file))} == {"endpoint"}
+
+
+def test_nothing_of_the_server_imports_what_stands_beside_it() -> None:
+    server = [file for file in files() if not file.startswith(OUTER)]
+    assert {file for file in server if any(one.startswith(OUTER) for one in inner_imports(file, source(file)))} == set()
 
 
 def test_only_these_rooms_below_the_transports_know_the_loop() -> None:
-    below = [file for file in files() if not file.startswith("transports/") or file in PURE]
+    below = [file for file in files() if not file.startswith(("transports/", *OUTER)) or file in PURE]
     assert {file for file in below if "asyncio" in outer_imports(file, source(file))} == KNOWS_THE_LOOP
 
 
@@ -384,7 +428,7 @@ def test_the_session_uses_the_loop_only_to_wait() -> None:
     assert used <= PASSIVE_ASYNCIO
 
 
-@pytest.mark.parametrize("file", sorted(set(files()) - KNOWS_THE_CLOCK))
+@pytest.mark.parametrize("file", sorted(file for file in files() if file not in KNOWS_THE_CLOCK and not is_outer(file)))
 def test_time_and_chance_are_passed_in(file: str) -> None:
     tree = ast.parse(source(file))
     called = {

@@ -193,6 +193,41 @@ MAY_IMPORT: dict[str, str] = {
         "client/websocket client/xhr_polling client/eventsource client/xhr_streaming"
     ),
     CLIENT_FACE: "client/backoff client/options client/session client/connecting",
+    "client/stomp/inbox": "",
+    "client/stomp/options": "errors stomp/frame stomp/codec client/backoff client/options",
+    "client/stomp/outgoing": "errors sockjs/framing stomp/frame stomp/codec",
+    "client/stomp/link": "errors sockjs/framing stomp/frame client/options client/session",
+    "client/stomp/place": "stomp/broker/headers",
+    "client/stomp/conversation": (
+        "errors stomp/frame stomp/codec stomp/heart_beat client/stomp/inbox client/stomp/options "
+        "client/stomp/outgoing client/stomp/link"
+    ),
+    "client/stomp/tcp": "errors client/faults client/stomp/link",
+    "client/stomp/message": (
+        "errors stomp/frame stomp/broker/headers client/stomp/inbox client/stomp/outgoing client/stomp/place "
+        "client/stomp/conversation"
+    ),
+    "client/stomp/subscription": (
+        "errors sockjs/framing stomp/frame client/stomp/inbox client/stomp/place client/stomp/conversation "
+        "client/stomp/message"
+    ),
+    "client/stomp/transaction": "errors stomp/frame client/stomp/conversation client/stomp/message",
+    "client/stomp/subscriptions": (
+        "errors stomp/frame client/stomp/outgoing client/stomp/conversation client/stomp/subscription"
+    ),
+    "client/stomp/client": (
+        "errors stomp/frame stomp/payloads client/stomp/inbox client/stomp/options client/stomp/outgoing "
+        "client/stomp/link client/stomp/conversation client/stomp/subscription client/stomp/transaction "
+        "client/stomp/subscriptions"
+    ),
+    "client/stomp/connecting": (
+        "errors stomp/frame client/address client/options client/connecting client/stomp/options "
+        "client/stomp/outgoing client/stomp/link client/stomp/tcp client/stomp/client"
+    ),
+    STOMP_CLIENT_FACE: (
+        "client/stomp/options client/stomp/message client/stomp/subscription client/stomp/transaction "
+        "client/stomp/client client/stomp/connecting"
+    ),
     "testing/loop": "",
     "testing/stomp_client": (
         "errors sockjs/framing sockjs/handshake stomp/frame stomp/codec stomp/connection stomp/server"

@@ -95,6 +95,9 @@ TRANSACTION: Final = "transaction"
 USER_NAME: Final = "user-name"
 VERSION: Final = "version"
 
+HARMLESS: Final = frozenset({ACCEPT_VERSION, CLIENT_ID, HEART_BEAT, "host", LOGIN, RECEIPT})
+"""Headers of a CONNECT that hold no secret."""
+
 RESERVED: Final = frozenset(
     {
         ACK,
@@ -151,6 +154,12 @@ class Frame:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     raw: Mapping[str, str] | None = None
+
+    def __repr__(self) -> str:
+        headers = self.headers
+        if self.command in (Command.CONNECT, Command.STOMP):  # passcode and tokens are not for logs
+            headers = {name: value if name in HARMLESS else "..." for name, value in headers.items()}
+        return f"Frame({self.command}, {headers!r}, {self.body!r})"
 
     @property
     def destination(self) -> str:

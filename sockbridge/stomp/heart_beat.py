@@ -71,6 +71,24 @@ class HeartBeat:
         self._patience = self.expect_every * options.heart_beat_tolerance
         self._sent_at = self._heard_at = self._looked_at = now
 
+    @classmethod
+    def between(cls, ours: tuple[int, int], theirs: tuple[int, int], tolerance: float, now: float) -> HeartBeat:
+        """The agreement as a client reaches it: it has said what it can and wants, the server has answered.
+
+        Args:
+            ours: what the client can send and wants to get, in milliseconds; 0 means never.
+            theirs: the same of the server, from CONNECTED.
+            tolerance: intervals of silence after which the server counts as gone.
+            now: when CONNECTED has come.
+        """
+        agreement = cls.__new__(cls)
+        agreement.header = f"{ours[0]},{ours[1]}"
+        agreement.send_every = max(ours[0], theirs[1]) / 1000 if ours[0] and theirs[1] else 0.0
+        agreement.expect_every = max(ours[1], theirs[0]) / 1000 if ours[1] and theirs[0] else 0.0
+        agreement._patience = agreement.expect_every * tolerance
+        agreement._sent_at = agreement._heard_at = agreement._looked_at = now
+        return agreement
+
     @property
     def tick(self) -> float:
         """Seconds between two looks that this agreement needs; 0 if it needs none."""

@@ -195,3 +195,10 @@ def test_what_a_client_wrote_cannot_end_a_line_of_the_log() -> None:
     assert printable("a\nb\r\x1b[31m\u2028c\x00") == "a?b??[31m?c?"
     assert printable("h\u00e9llo") == "h\u00e9llo"
     assert printable(BadFrame("no", "x" * 5000)) == f"no: {'x' * 496}"
+
+
+@pytest.mark.parametrize("command", [Command.CONNECT, Command.STOMP])
+def test_a_frame_of_a_login_shows_no_secret(command: Command) -> None:
+    frame = Frame(command, {"login": "ann", "passcode": "SECRET", "token": "SECRET"})
+    assert repr(frame) == f"Frame({command}, {{'login': 'ann', 'passcode': '...', 'token': '...'}}, b'')"
+    assert repr(Frame(Command.SEND, {"a": "b"}, b"x")) == "Frame(SEND, {'a': 'b'}, b'x')"

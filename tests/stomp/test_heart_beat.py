@@ -213,3 +213,33 @@ def test_a_client_with_longer_beats_than_the_server_demands_is_measured_by_its_o
     heart_beat = agree(90_000, 0)
     assert idle_look(heart_beat, 179.0) is Look.NOTHING
     assert idle_look(heart_beat, 180.0) is Look.SILENT
+
+
+# As a client agrees.
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "send_every", "expect_every"),
+    [
+        ((0, 0), (0, 0), 0.0, 0.0),
+        ((1000, 2000), (0, 0), 0.0, 0.0),
+        ((0, 0), (1000, 2000), 0.0, 0.0),
+        ((1000, 0), (0, 4000), 4.0, 0.0),
+        ((5000, 0), (9, 4000), 5.0, 0.0),
+        ((0, 3000), (2000, 0), 0.0, 3.0),
+        ((1000, 1000), (2000, 3000), 3.0, 2.0),
+    ],
+)
+def test_a_client_reaches_the_same_agreement(
+    ours: tuple[int, int], theirs: tuple[int, int], send_every: float, expect_every: float
+) -> None:
+    """STOMP 1.2, "Heart-beating": each way the larger of the two numbers; none where one of them is 0."""
+    heart_beat = HeartBeat.between(ours, theirs, 2.0, now=10.0)
+    assert (heart_beat.send_every, heart_beat.expect_every) == (send_every, expect_every)
+    assert heart_beat.header == f"{ours[0]},{ours[1]}"
+
+
+def test_a_client_gives_the_server_up_after_its_own_patience() -> None:
+    heart_beat = HeartBeat.between((0, 1000), (1000, 0), 3.0, now=10.0)
+    assert idle_look(heart_beat, 12.9) is Look.NOTHING
+    assert idle_look(heart_beat, 13.0) is Look.SILENT

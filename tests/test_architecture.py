@@ -229,18 +229,49 @@ MAY_IMPORT: dict[str, str] = {
         "client/stomp/client client/stomp/connecting"
     ),
     "testing/loop": "",
+    "testing/handler_errors": "testing/loop",
+    "testing/handshake": "sockjs/handshake",
+    "testing/relay": "errors testing/loop",
+    "testing/memory_receiver": "errors sockjs/session",
+    "testing/watched_handler": "errors sockjs/framing sockjs/session sockjs/handler",
+    "testing/memory_endpoint": (
+        "errors options sockjs/framing sockjs/session sockjs/handler sockjs/manager testing/loop "
+        "testing/handler_errors testing/watched_handler"
+    ),
+    "testing/memory_session": (
+        "errors options sockjs/framing sockjs/handshake sockjs/session sockjs/handler testing/loop "
+        "testing/handler_errors testing/handshake testing/memory_receiver testing/memory_endpoint"
+    ),
+    "testing/relayed_client": "errors sockjs/framing client/session client/connecting testing/loop testing/relay",
+    "testing/serving": "errors sockjs/handler endpoint testing/handler_errors",
     "testing/stomp_client": (
         "errors sockjs/framing sockjs/handshake stomp/frame stomp/codec stomp/connection stomp/server"
+    ),
+    "testing/factories": (
+        "errors sockjs/handler endpoint stomp/frame stomp/server testing/stomp_client testing/relayed_client "
+        "testing/serving"
     ),
     "testing/stage": (
         "stomp/frame stomp/policy stomp/broker/base stomp/broker/history stomp/server testing/loop testing/stomp_client"
     ),
+    "testing/transport_stage": (
+        "errors sockjs/framing sockjs/session sockjs/handler transports/base transports/sending "
+        "transports/streaming transports/websocket transports/xhr_polling transports/xhr_send endpoint "
+        "testing/loop testing/relay testing/serving"
+    ),
+    "testing/plugin": "testing/factories",
     "testing/queue_contract": "stomp/frame testing/stomp_client testing/stage",
     "testing/topic_contract": "stomp/frame stomp/broker/history testing/stomp_client testing/stage",
+    "testing/transport_contract": (
+        "errors sockjs/framing transports/streaming transports/xhr_polling testing/loop testing/transport_stage"
+    ),
     "testing/broker_contract": "testing/queue_contract testing/topic_contract",
+    "testing/sending_contract": "transports/xhr_polling testing/transport_stage testing/transport_contract",
     TESTING_FACE: (
         "testing/loop testing/stomp_client testing/stage testing/queue_contract testing/topic_contract "
-        "testing/broker_contract"
+        "testing/broker_contract testing/relay testing/memory_endpoint testing/memory_session "
+        "testing/relayed_client testing/serving testing/transport_stage testing/transport_contract "
+        "testing/sending_contract"
     ),
     FACE: (
         f"errors options sockjs/framing sockjs/handshake sockjs/session sockjs/handler sockjs/manager {SHELF} endpoint"

@@ -14,7 +14,7 @@ from typing import Final
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from ..errors import SessionClosed
+from ..errors import SessionClosed, UsageError
 from ..sockjs.framing import RAW, Close, CloseCode, Framing
 from ..sockjs.handshake import Handshake
 from ..stomp.codec import Decoder, Limits, dialect
@@ -45,13 +45,15 @@ class MemoryClient:
     def __init__(self, server: StompServer, user: str | None = None) -> None:
         """
         Args:
-            user: the ``principal`` of its handshake; None: a guest.
+            user: the ``principal`` of its handshake, and the ``login`` of its CONNECT; None: a guest.
         """
         self.id = f"memory-{next(_numbers)}"
         self.handshake = Handshake("memory://", CIMultiDictProxy(CIMultiDict()), None, user, {})
         self.close_code: int | None = None
         self.is_reading = True
         self._server = server
+        self._unserved_before = server.counters.unserved
+        self._error: Frame | None = None  # the last one that came
         self._frames: deque[Frame] = deque()
         self._unread: list[bytes] = []
         self._is_gone = False
@@ -66,12 +68,20 @@ class MemoryClient:
     # For the test.
 
     async def connect(self, headers: Mapping[str, str] | None = None) -> Frame:
-        """Log in; returns CONNECTED, or ERROR."""
-        await self.send("CONNECT", {"accept-version": "1.2", **(headers or {})})
+        """Log in; returns CONNECTED, or ERROR. The user's name is sent as ``login``, unless ``headers`` has another."""
+        user = self.handshake.principal
+        login = {} if user is None else {"login": str(user)}
+        await self.send("CONNECT", {"accept-version": "1.2", **login, **(headers or {})})
         return await self.frame()
 
     async def send(self, command: str, headers: Mapping[str, str] | None = None, body: bytes | str = b"") -> None:
-        """Send a frame; returns when the server has worked on it."""
+        """Send a frame; returns when the server has worked on it. A message is sent by ``publish``.
+
+        Raises:
+            UsageError: ``command`` is none of STOMP.
+        """
+        if command not in list(Command):
+            raise UsageError(f"{command!r} is no command of STOMP; a message is sent by publish(destination, body)")
         octets = body.encode() if isinstance(body, str) else body
         length = {"content-length": str(len(octets))} if octets else {}
         frame = Frame(Command(command), {**(headers or {}), **length}, octets)
@@ -108,19 +118,22 @@ class MemoryClient:
         await self.send("NACK", {"id": message.headers["ack"], **(headers or {})})
 
     async def frame(self) -> Frame:
-        """The next frame; waits for it, five seconds at most."""
-        async with asyncio.timeout(GUARD):
-            while not self._frames:
-                if self.close_code is not None:
-                    raise AssertionError(f"no frame will come, the server has closed with {self.close_code}")
-                self._changed.clear()
-                await self._changed.wait()
-        return self._frames.popleft()
+        """The next frame; waits for it, five seconds at most.
+
+        Raises:
+            AssertionError: none comes; the text says what is known of the reason.
+        """
+        return await self._next("frame")
 
     async def message(self) -> Frame:
-        """The next frame, which must be a MESSAGE."""
-        frame = await self.frame()
-        assert frame.command is Command.MESSAGE, frame
+        """The next frame, which must be a MESSAGE.
+
+        Raises:
+            AssertionError: none comes, or another frame; the text says what is known of the reason.
+        """
+        frame = await self._next("MESSAGE")
+        if frame.command is not Command.MESSAGE:
+            raise AssertionError(f"a MESSAGE was to come, and not {told(frame)}")
         return frame
 
     async def messages(self, count: int) -> list[Frame]:
@@ -203,7 +216,42 @@ class MemoryClient:
             self.close_code = code
             self._changed.set()
 
+    async def _next(self, wanted: str) -> Frame:
+        try:
+            async with asyncio.timeout(GUARD):
+                while not self._frames:
+                    if self.close_code is not None:
+                        last = f" after {told(self._error)}" if self._error else ""
+                        raise AssertionError(
+                            f"no {wanted} will come, the server has closed with {self.close_code}{last}"
+                        )
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            raise AssertionError(f"no {wanted} came within {GUARD:g} seconds{self._hint()}") from None
+        return self._frames.popleft()
+
+    def _hint(self) -> str:
+        if not self.is_reading:
+            return "; the client has stopped reading"
+        unserved = self._server.counters.unserved - self._unserved_before
+        if not unserved:
+            return "; the server has refused nothing since this client is there"
+        return (
+            f"; the server has not served {unserved} frames since this client is there (counters.unserved). Why is in "
+            "the log sockbridge.stomp (level INFO), and in the ERROR that publish and ask return"
+        )
+
     def _read(self, octets: bytes) -> None:
         self._decoder.feed(octets)
         while (frame := self._decoder.next_frame()) is not None:
             self._frames.append(frame)
+            if frame.command is Command.ERROR:
+                self._error = frame
+
+
+def told(frame: Frame) -> str:
+    """``frame`` for the text of an error: of an ERROR what it says."""
+    if frame.command is not Command.ERROR:
+        return str(frame)
+    return f"ERROR: {frame.headers.get('message', '')} {frame.body.decode(errors='replace')}".rstrip()

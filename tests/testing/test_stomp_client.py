@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from sockbridge.errors import SessionClosed
+from sockbridge.errors import SessionClosed, UsageError
 from sockbridge.stomp.broker.embedded import EmbeddedBroker
+from sockbridge.stomp.controllers.mapping import Controller
 from sockbridge.stomp.frame import Command
 from sockbridge.stomp.policy import EVERYBODY, Rule
 from sockbridge.stomp.server import StompServer
@@ -18,9 +19,17 @@ from sockbridge.testing.loop import turns
 POLICY = [Rule.connect(EVERYBODY), Rule.subscribe("/**", EVERYBODY), Rule.send("/**", EVERYBODY)]
 
 
+numbers = Controller()
+
+
+@numbers.message_mapping("/double")
+async def double(number: int) -> None:
+    """Doubles nothing."""
+
+
 def play(act: Callable[[StompServer], Awaitable[None]]) -> None:
     async def run() -> None:
-        async with StompServer(EmbeddedBroker(), policy=POLICY) as server:
+        async with StompServer(EmbeddedBroker(), controllers=[numbers], policy=POLICY) as server:
             await act(server)
 
     with asyncio.Runner(loop_factory=ManualClockLoop) as runner:
@@ -103,6 +112,45 @@ def test_a_frame_that_cannot_come_is_not_waited_for() -> None:
         assert client.close_code == 1002
         with pytest.raises(AssertionError, match="the server has closed with 1002"):
             await client.frame()
+
+    play(act)
+
+
+def test_what_is_no_command_is_refused_and_publish_is_named() -> None:
+    async def act(server: StompServer) -> None:
+        client = await arrive(server)
+        with pytest.raises(UsageError, match=r"'/app/a' is no command of STOMP; .* publish\(destination, body\)"):
+            await client.send("/app/a", body="x")
+
+    play(act)
+
+
+def test_who_waits_for_a_message_in_vain_is_told_what_the_server_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def act(server: StompServer) -> None:
+        client = await arrive(server, "ann")
+        with pytest.raises(AssertionError, match=r"no MESSAGE came within .* the server has refused nothing"):
+            await client.message()
+        await client.send("SEND", {"destination": "/app/double"}, "no number")
+        with pytest.raises(AssertionError, match=r"has not served 1 frames .* the log sockbridge.stomp"):
+            await client.message()
+        client.stop_reading()
+        with pytest.raises(AssertionError, match="the client has stopped reading"):
+            await client.message()
+        client.read_on()
+        assert (await client.publish("/app/double", "no number")).command is Command.ERROR
+        with pytest.raises(AssertionError, match=r"no MESSAGE will come, .* after ERROR: .+"):
+            await client.message()
+
+    monkeypatch.setattr("sockbridge.testing.stomp_client.GUARD", 0.02)
+    play(act)
+
+
+def test_another_frame_than_a_message_is_told() -> None:
+    async def act(server: StompServer) -> None:
+        client = await arrive(server)
+        await client.send("ACK", {"id": "nonsense"})
+        with pytest.raises(AssertionError, match=r"a MESSAGE was to come, and not ERROR: .+"):
+            await client.message()
 
     play(act)
 

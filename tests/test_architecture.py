@@ -248,8 +248,8 @@ MAY_IMPORT: dict[str, str] = {
         "errors sockjs/framing sockjs/handshake stomp/frame stomp/codec stomp/connection stomp/server"
     ),
     "testing/factories": (
-        "errors sockjs/handler endpoint stomp/frame stomp/server testing/stomp_client testing/relayed_client "
-        "testing/serving"
+        "errors sockjs/handler endpoint stomp/frame stomp/server testing/relayed_client testing/serving "
+        "testing/stomp_client"
     ),
     "testing/stage": (
         "stomp/frame stomp/policy stomp/broker/base stomp/broker/history stomp/server testing/loop testing/stomp_client"
@@ -268,11 +268,34 @@ MAY_IMPORT: dict[str, str] = {
     "testing/broker_contract": "testing/queue_contract testing/topic_contract",
     "testing/sending_contract": "transports/xhr_polling testing/transport_stage testing/transport_contract",
     TESTING_FACE: (
-        "testing/loop testing/stomp_client testing/stage testing/queue_contract testing/topic_contract "
-        "testing/broker_contract testing/relay testing/memory_endpoint testing/memory_session "
-        "testing/relayed_client testing/serving testing/transport_stage testing/transport_contract "
-        "testing/sending_contract"
+        "testing/loop testing/relay testing/memory_endpoint testing/memory_session testing/relayed_client "
+        "testing/serving testing/stomp_client testing/stage testing/transport_stage testing/queue_contract "
+        "testing/topic_contract testing/transport_contract testing/broker_contract testing/sending_contract"
     ),
+    "doctor/__init__": "",
+    "doctor/findings": "",
+    "doctor/remedies": "doctor/findings",
+    "doctor/report": "doctor/findings doctor/remedies",
+    "doctor/settings": "errors client/address",
+    "doctor/probe": "client/faults client/handshake doctor/findings doctor/settings",
+    "doctor/rich_report": "doctor/findings doctor/remedies doctor/report",
+    "doctor/reach": "errors doctor/findings doctor/settings doctor/probe",
+    "doctor/idle": "client/faults doctor/findings doctor/probe doctor/reach",
+    "doctor/opening": "doctor/findings doctor/probe doctor/reach",
+    "doctor/origins": "doctor/findings doctor/settings doctor/probe doctor/reach",
+    "doctor/sockets": "client/faults doctor/findings doctor/probe doctor/reach",
+    "doctor/affinity": "doctor/findings doctor/probe doctor/reach doctor/origins",
+    "doctor/cookies": "doctor/findings doctor/probe doctor/reach doctor/origins",
+    "doctor/bodies": "doctor/findings doctor/probe doctor/reach doctor/affinity",
+    "doctor/echo": (
+        "errors sockjs/framing client/session client/connecting doctor/findings doctor/probe doctor/reach doctor/bodies"
+    ),
+    "doctor/examine": (
+        "errors doctor/findings doctor/settings doctor/probe doctor/reach doctor/idle doctor/opening "
+        "doctor/origins doctor/sockets doctor/affinity doctor/cookies doctor/bodies doctor/echo"
+    ),
+    "cli": "errors doctor/findings doctor/report doctor/settings doctor/rich_report doctor/examine",
+    "__main__": "cli",
     FACE: (
         f"errors options sockjs/framing sockjs/handshake sockjs/session sockjs/handler sockjs/manager {SHELF} endpoint"
     ),

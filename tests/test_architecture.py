@@ -272,6 +272,15 @@ MAY_IMPORT: dict[str, str] = {
         "testing/serving testing/stomp_client testing/stage testing/transport_stage testing/queue_contract "
         "testing/topic_contract testing/transport_contract testing/broker_contract testing/sending_contract"
     ),
+    "compat/__init__": "",
+    "compat/sockjs/protocol": "",
+    "compat/sockjs/exceptions": "errors",
+    "compat/sockjs/session": "errors sockjs/framing sockjs/session compat/sockjs/protocol",
+    "compat/sockjs/bridge": (
+        "errors sockjs/framing sockjs/session sockjs/handler compat/sockjs/protocol compat/sockjs/session"
+    ),
+    "compat/sockjs/route": "errors options endpoint compat/sockjs/session compat/sockjs/bridge",
+    COMPAT_FACE: ("compat/sockjs/protocol compat/sockjs/exceptions compat/sockjs/session compat/sockjs/route"),
     "doctor/__init__": "",
     "doctor/findings": "",
     "doctor/remedies": "doctor/findings",

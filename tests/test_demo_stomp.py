@@ -25,6 +25,8 @@ import stomp.utils
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from demo import chat, conformance, scripts, serving, spring
+from sockbridge import client as sockjs_client
+from sockbridge.client import stomp as stomp_client
 
 from .fakes import GUARD, serve
 from .needs import absent, needs
@@ -697,6 +699,40 @@ async def test_spring_page_shows_both_back_ends(fetched: None, browser: Browser)
             await expect(page.locator("#echo .state")).to_have_text("not connected")
         await page.click("#guide .disconnect")
         await expect(page.locator("#guide .state")).to_have_text("not connected")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("transport", ["websocket", "xhr-streaming", "eventsource", "xhr-polling"])
+async def test_spring_page_and_both_clients_in_python_hear_each_other(
+    transport: str, fetched: None, browser: Browser
+) -> None:
+    """A page with sockjs-client and stompjs, our STOMP client, and our SockJS client that words its frames by hand."""
+    async with serve(spring.make_app()) as url, opened(browser, url) as page, asyncio.timeout(LONG_GUARD):
+        await page.click("#echo .connect")
+        await expect(page.locator("#echo .state")).to_have_text("connected by websocket")
+        shown = page.locator("#echo tr:first-child td:last-child")
+        async with (
+            stomp_client.connect(f"{url}/ws", transports=[transport], http_headers={"Origin": url}) as client,
+            client.subscribe("/topic/messages") as messages,
+            sockjs_client.connect(f"{url}/ws", transports=[transport]) as session,
+        ):
+            await session.send(worded("CONNECT", {"accept-version": "1.2", "host": "test"}))
+            assert parsed(str(await session.receive()))[0] == "CONNECTED"
+            await session.send(worded("SUBSCRIBE", {"id": "0", "destination": "/topic/messages", "receipt": "1"}))
+            assert parsed(str(await session.receive()))[0] == "RECEIPT"
+
+            async def everybody_hears(text: str) -> None:
+                await expect(shown).to_have_text(text)
+                assert (await anext(messages)).json(dict)["message"] == text
+                assert json.loads(parsed(str(await session.receive()))[2])["message"] == text
+
+            await page.fill("#echo input", "from the page")
+            await page.press("#echo input", "Enter")
+            await everybody_hears("from the page")
+            await client.send("/api/echo", "from the STOMP client")
+            await everybody_hears("from the STOMP client")
+            await session.send(worded("SEND", {"destination": "/api/echo"}, "from the SockJS client"))
+            await everybody_hears("from the SockJS client")
 
 
 # Programs that tests drive.

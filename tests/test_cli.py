@@ -38,7 +38,13 @@ async def start(
         env={**os.environ, **environment},
         stdout=output,
         stderr=errors,
+        preexec_fn=hear_interrupts,
     )
+
+
+def hear_interrupts() -> None:
+    """A shell has what it starts in the background ignore SIGINT, and the tests may run there."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Terminal(io.StringIO):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,8 @@ def test_every_argument_is_an_option_and_every_option_an_argument() -> None:
 
 
 def test_every_option_says_what_it_is() -> None:
-    described = StompClientOptions.__doc__ or ""
-    assert [name for name in StompClientOptions.__dataclass_fields__ if f"        {name}: " not in described] == []
+    described = inspect.getdoc(StompClientOptions) or ""
+    assert [name for name in StompClientOptions.__dataclass_fields__ if f"    {name}: " not in described] == []
 
 
 def test_the_wire_counts_in_milliseconds() -> None:

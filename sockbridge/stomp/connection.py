@@ -306,7 +306,7 @@ class StompConnection:
         asked = parse_heart_beat(connect.headers.get(HEART_BEAT))
         if version is Version.V1_0:
             asked = (0, 0)  # heart-beats came with 1.1; webstomp asks for them in 1.0 as well, and then sends none
-        heart_beat = HeartBeat(asked, self._options, now)
+        heart_beat = HeartBeat.mirroring(asked, self._options, now)
         self.state = State.CONNECTED
         self.version = version
         self.user = user

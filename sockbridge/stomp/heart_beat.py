@@ -1,7 +1,7 @@
 """Heart-beats: what the two sides agree on, and when one is due.
 
 The server mirrors what the client asks for, within bounds. A beat is sent when half of the interval has passed in
-silence, a client is given up after twice its own: timers of browsers are late, and so are networks.
+silence, the other side is given up after twice its own: timers of browsers are late, and so are networks.
 
 Knows: the header, the intervals.
 Does not know: the clock, connections.
@@ -17,7 +17,7 @@ from ..errors import BadFrame
 from .options import StompOptions
 
 SEND_AFTER: Final = 0.5
-"""Share of the interval after which the server sends a beat; the rest is for the tick and for the way."""
+"""Share of the interval after which a beat is sent; the rest is for the tick and for the way."""
 
 TICKS_PER_INTERVAL: Final = 5
 
@@ -41,53 +41,42 @@ class Look(enum.Enum):
 
     NOTHING = "nothing to do"
     BEAT = "send a beat"
-    SILENT = "the client has been silent for too long"
+    SILENT = "the other side has been silent for too long"
 
 
 class HeartBeat:
-    """The agreement with one client, and when each side was heard last.
+    """The agreement of one connection, and when each side was heard last.
 
     Attributes:
-        header: for CONNECTED: what the server can send and wants to get, in milliseconds.
-        send_every: seconds; 0 if the server sends none.
-        expect_every: seconds; 0 if the client sends none.
+        header: for CONNECTED or CONNECT: what this side can send and wants to get, in milliseconds.
+        send_every: seconds; 0 if this side sends none.
+        expect_every: seconds; 0 if the other side sends none.
     """
 
     __slots__ = ("_heard_at", "_looked_at", "_patience", "_sent_at", "expect_every", "header", "send_every")
 
-    def __init__(self, asked: tuple[int, int], options: StompOptions, now: float) -> None:
+    def __init__(self, ours: tuple[int, int], theirs: tuple[int, int], tolerance: float, now: float) -> None:
         """
         Args:
-            asked: see ``parse_heart_beat``.
-            now: when CONNECTED is written; the client's time begins here.
+            ours: what this side can send and wants to get, in milliseconds; 0 means never.
+            theirs: the same of the other side; see ``parse_heart_beat``.
+            tolerance: intervals of silence after which the other side counts as gone.
+            now: when CONNECTED is written, or has come: the time of both begins here.
         """
+        self.header = f"{ours[0]},{ours[1]}"
+        self.send_every = max(ours[0], theirs[1]) / 1000 if ours[0] and theirs[1] else 0.0
+        self.expect_every = max(ours[1], theirs[0]) / 1000 if ours[1] and theirs[0] else 0.0
+        self._patience = self.expect_every * tolerance
+        self._sent_at = self._heard_at = self._looked_at = now
+
+    @classmethod
+    def mirroring(cls, asked: tuple[int, int], options: StompOptions, now: float) -> HeartBeat:
+        """The agreement as a server reaches it: what the client asks for, within bounds."""
         can_send, wants = asked
         least, most = options.heart_beat_min_ms, options.heart_beat_max_ms
         offered = min(max(wants, least), most) if wants else 0
         demanded = min(max(can_send, least), most) if can_send else 0
-        self.header = f"{offered},{demanded}"
-        self.send_every = max(offered, wants) / 1000
-        self.expect_every = max(demanded, can_send) / 1000
-        self._patience = self.expect_every * options.heart_beat_tolerance
-        self._sent_at = self._heard_at = self._looked_at = now
-
-    @classmethod
-    def between(cls, ours: tuple[int, int], theirs: tuple[int, int], tolerance: float, now: float) -> HeartBeat:
-        """The agreement as a client reaches it: it has said what it can and wants, the server has answered.
-
-        Args:
-            ours: what the client can send and wants to get, in milliseconds; 0 means never.
-            theirs: the same of the server, from CONNECTED.
-            tolerance: intervals of silence after which the server counts as gone.
-            now: when CONNECTED has come.
-        """
-        agreement = cls.__new__(cls)
-        agreement.header = f"{ours[0]},{ours[1]}"
-        agreement.send_every = max(ours[0], theirs[1]) / 1000 if ours[0] and theirs[1] else 0.0
-        agreement.expect_every = max(ours[1], theirs[0]) / 1000 if ours[1] and theirs[0] else 0.0
-        agreement._patience = agreement.expect_every * tolerance
-        agreement._sent_at = agreement._heard_at = agreement._looked_at = now
-        return agreement
+        return cls((offered, demanded), asked, options.heart_beat_tolerance, now)
 
     @property
     def tick(self) -> float:

@@ -13,7 +13,7 @@ SLOWEST_TICK = 1.0
 
 
 def agree(can_send: int, wants: int, now: float = 0.0, **options: object) -> HeartBeat:
-    return HeartBeat((can_send, wants), StompOptions(**options), now)  # type: ignore[arg-type]
+    return HeartBeat.mirroring((can_send, wants), StompOptions(**options), now)  # type: ignore[arg-type]
 
 
 def idle_look(heart_beat: HeartBeat, now: float) -> Look:
@@ -234,12 +234,12 @@ def test_a_client_reaches_the_same_agreement(
     ours: tuple[int, int], theirs: tuple[int, int], send_every: float, expect_every: float
 ) -> None:
     """STOMP 1.2, "Heart-beating": each way the larger of the two numbers; none where one of them is 0."""
-    heart_beat = HeartBeat.between(ours, theirs, 2.0, now=10.0)
+    heart_beat = HeartBeat(ours, theirs, 2.0, now=10.0)
     assert (heart_beat.send_every, heart_beat.expect_every) == (send_every, expect_every)
     assert heart_beat.header == f"{ours[0]},{ours[1]}"
 
 
 def test_a_client_gives_the_server_up_after_its_own_patience() -> None:
-    heart_beat = HeartBeat.between((0, 1000), (1000, 0), 3.0, now=10.0)
+    heart_beat = HeartBeat((0, 1000), (1000, 0), 3.0, now=10.0)
     assert idle_look(heart_beat, 12.9) is Look.NOTHING
     assert idle_look(heart_beat, 13.0) is Look.SILENT

@@ -90,7 +90,7 @@ class Conversation:
         self._inbox = inbox
         self._on_message = on_message
         self._decoder = Decoder(options.limits, self.version)
-        self._heart_beat = HeartBeat.between((0, 0), (0, 0), TOLERANCE, 0.0)
+        self._heart_beat = HeartBeat((0, 0), (0, 0), TOLERANCE, 0.0)
         self._has_read = self._has_written = False
         self._receipts: dict[str, asyncio.Future[Frame | None]] = {}
         self._slots = asyncio.Semaphore(options.max_receipts)
@@ -246,7 +246,7 @@ class Conversation:
         self.version = self._decoder.version = Version(said)
         self.server = connected.headers
         now = asyncio.get_running_loop().time()
-        self._heart_beat = HeartBeat.between(self._options.heart_beat_ms, theirs, TOLERANCE, now)
+        self._heart_beat = HeartBeat(self._options.heart_beat_ms, theirs, TOLERANCE, now)
 
     async def _read(self) -> None:
         try:

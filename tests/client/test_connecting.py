@@ -81,7 +81,7 @@ async def test_a_websocket_that_does_not_open_is_given_up(how: str) -> None:
         while True:
             if how == "pings only":
                 request.send_frame(b"x", 9)
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # the pace of a server, until the client has given it up
 
     async with scripted(script) as server, connect(server.url, timeout=0, close_timeout=0.05) as session:
         assert session.transport == "xhr-streaming"

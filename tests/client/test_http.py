@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import aiohttp
 import pytest
@@ -137,12 +138,19 @@ async def test_a_server_that_ends_each_answer_at_once_is_not_asked_without_a_pau
     opened = {"xhr_streaming": b"o\n", "eventsource": b"data: o\n\n", "xhr": b"o\n"}
     idle = {"xhr_streaming": b"h" * 2048 + b"\n", "eventsource": b"\r\n", "xhr": b"h\n"}
 
+    asked_at: list[float] = []
+    is_enough = asyncio.Event()
+
     async def script(request: Request) -> None:
+        asked_at.append(asyncio.get_running_loop().time())
+        if len(asked_at) == 5:
+            is_enough.set()
         request.answer(opened[request.name] if request.number == 1 else idle[request.name])
 
-    async with scripted(script) as server, connect(server.url, transports=[transport]):
-        await asyncio.sleep(0.18)  # what must not happen has no event
-        assert 3 <= len(server.requests) <= 6
+    async with scripted(script) as server, connect(server.url, transports=[transport]), asyncio.timeout(GUARD):
+        await is_enough.wait()
+    pauses = [later - earlier for earlier, later in itertools.pairwise(asked_at[1:5])]
+    assert all(pause > 0.9 * http_room.PACE for pause in pauses), pauses
 
 
 @pytest.mark.parametrize("transport", HTTP)
@@ -223,7 +231,7 @@ async def test_silence_is_noticed_and_heartbeats_are_none() -> None:
         request.begin()
         request.chunk(b"o\n")
         for _ in range(5):
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)  # the pace of a server: silence is real time on real sockets
             request.chunk(b"h\n")
         request.chunk(b'a["heard"]\n')
         await forever()

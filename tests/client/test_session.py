@@ -14,6 +14,7 @@ from sockbridge.client.carrier import Broken, Unknown, Unsent
 from sockbridge.client.frames import HEARTBEAT, OPEN
 from sockbridge.errors import ConnectFailed, SessionClosed, SessionLost
 from sockbridge.sockjs.framing import RAW
+from sockbridge.testing import ManualClockLoop
 from tests.fakes import GUARD
 
 from .fakes import FakeCarrier, Line
@@ -420,13 +421,20 @@ async def test_a_silent_server_is_poked_and_then_given_up() -> None:
     await check_gone(line)
 
 
-async def test_an_application_that_does_not_read_is_no_silent_server() -> None:
-    carrier = FakeCarrier()
-    async with Line(carrier).session(silence_timeout=0.01, receive_buffer_limit=1) as session:
-        carrier.bring("1")
-        await asyncio.sleep(0.1)  # what must not happen has no event
-        assert await session.receive() == "1"
-        assert session.is_open
+def test_an_application_that_does_not_read_is_no_silent_server() -> None:
+    async def scene() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, ManualClockLoop)
+        carrier = FakeCarrier()
+        async with Line(carrier).session(silence_timeout=10, receive_buffer_limit=1) as session:
+            carrier.bring("1")
+            for _ in range(20):
+                await loop.advance(5)
+            assert await session.receive() == "1"
+            assert session.is_open
+
+    with asyncio.Runner(loop_factory=ManualClockLoop) as runner:
+        runner.run(scene())
 
 
 # Connecting again.

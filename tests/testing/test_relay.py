@@ -128,7 +128,7 @@ async def test_an_end_that_a_client_does_not_take_becomes_a_reset(monkeypatch: p
         other[1].write(bytes(64 * 1024 * 1024))
         size = -1
         while size != (size := other[1].transport.get_write_buffer_size()):  # until the network is full
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # no event tells that the kernel takes no more
         await relay.cut(reset=False)
         assert len(relay) == 0
         with pytest.raises(ConnectionResetError):

@@ -50,8 +50,8 @@ class Counters:
         closed: sessions that ended with a goodbye of either side.
         cut: sessions whose connection was cut, whose client stayed away or broke the protocol, or that passed a limit.
         undelivered: messages to clients that were lost.
-        unheard: messages from clients that no handler got: they came after this side had ended the session, or waited
-            behind a call that failed or went on for too long.
+        unheard: messages from clients that no handler got: they came after the session had ended, or waited behind a
+            call that failed or went on for too long.
         refused: requests refused because of ``max_sessions`` or a shutdown.
     """
 
